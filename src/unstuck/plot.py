@@ -1,0 +1,202 @@
+"""The one style of every picture: colours with a role, a light and a dark theme, lines with their spread.
+
+A reading draws itself with these functions. A notebook shows the figure as it is, in the light theme; a
+report keeps it without any theme (`stored`), and its page dresses it in the theme the reader's system asks
+for. So the colour of a role is the same in both themes: each has a contrast of at least 3 to 1 against
+either paper (WCAG 2.2, 1.4.11). The hues are those of Okabe and Ito (2008, "Color Universal Design"), which
+stay apart under the common kinds of colour blindness; a role has a dash as well, so that colour never speaks
+alone.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import plotly.graph_objects as go
+
+Role = Literal["untouched", "again", "treated", "opposite", "neutral", "accent"]
+Numbers = Sequence[float] | npt.NDArray[np.floating] | npt.NDArray[np.integer]
+
+FONT = '"Segoe UI", Roboto, "Noto Sans", "Helvetica Neue", "Liberation Sans", Arial, sans-serif'
+COLOURS: Mapping[Role, str] = {
+    "untouched": "#6f7883",
+    "again": "#6f7883",  # the untouched run once more: the same colour, dotted
+    "treated": "#0072b2",
+    "opposite": "#d55e00",
+    "neutral": "#87909b",
+    "accent": "#0072b2",
+}
+DASHES: Mapping[Role, str] = {
+    "untouched": "solid",
+    "again": "dot",
+    "treated": "solid",
+    "opposite": "dash",
+    "neutral": "longdash",
+    "accent": "solid",
+}
+# For series without a role, in this order; the last two are Okabe and Ito's green and purple.
+SERIES = (COLOURS["accent"], COLOURS["opposite"], "#009e73", "#cc79a7", COLOURS["untouched"])
+DIVERGING = ((0, COLOURS["accent"]), (0.5, "#d9dadb"), (1, COLOURS["opposite"]))  # around zero
+SPREAD_OPACITY = 0.18
+SIGNIFICANT_DIGITS = 6  # of a stored coordinate: finer than any screen, a third of the bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Theme:
+    """What changes between light and dark: the surfaces, the lines on them, and the ink."""
+
+    ground: str  # behind everything
+    paper: str  # behind a figure or a card
+    ink: str  # text
+    quiet: str  # text that stands back: captions, ticks
+    rule: str  # hairlines and grids
+    link: str  # the accent as text
+
+
+LIGHT = Theme(
+    ground="#f7f7f5", paper="#ffffff", ink="#1b1f24", quiet="#59616b", rule="#e2e4e7", link="#005f96"
+)
+DARK = Theme(
+    ground="#121519", paper="#191d22", ink="#e7e9ec", quiet="#a4acb6", rule="#31373f", link="#6bb8ea"
+)
+
+
+def figure(
+    *, title: str, x: str, y: str, summary: str = "", log_x: bool = False, log_y: bool = False
+) -> go.Figure:
+    """An empty figure in our style.
+
+    `x` and `y` name the axes with their units. `summary` says in a sentence or two what the picture shows,
+    for those who cannot see it; it is kept in `layout.meta`.
+    """
+    drawn = go.Figure(layout={"template": template(LIGHT), "title": title, "meta": {"summary": summary}})
+    drawn.update_xaxes(title=x, **_scale(log_x))
+    drawn.update_yaxes(title=y, **_scale(log_y))
+    return drawn
+
+
+def line(figure: go.Figure, x: Numbers, y: Numbers, *, name: str, role: Role = "accent") -> None:
+    """Add one line; all lines of a figure answer to the pointer together."""
+    figure.add_scatter(
+        x=x,
+        y=y,
+        name=name,
+        mode="lines",
+        line={"color": COLOURS[role], "dash": DASHES[role]},
+        legendgroup=name,
+        hovertemplate="%{y:.4g}",
+    )
+    figure.update_layout(hovermode="x unified")
+
+
+def band(
+    figure: go.Figure, x: Numbers, low: Numbers, high: Numbers, *, name: str, role: Role = "accent"
+) -> None:
+    """Shade between `low` and `high`; a line of the same `name` is shown and hidden together with it."""
+    edge = {"mode": "lines", "line": {"width": 0}, "legendgroup": name, "showlegend": False}
+    figure.add_scatter(x=x, y=low, name=f"{name}, low", hoverinfo="skip", **edge)
+    figure.add_scatter(
+        x=x,
+        y=high,
+        name=f"{name}, high",
+        fill="tonexty",
+        fillcolor=_transparent(COLOURS[role]),
+        hoverinfo="skip",
+        **edge,
+    )
+
+
+def line_with_spread(
+    figure: go.Figure,
+    x: Numbers,
+    middle: Numbers,
+    low: Numbers,
+    high: Numbers,
+    *,
+    name: str,
+    role: Role = "accent",
+) -> None:
+    """A line in the middle of its band: a mean within its interval, or a median within its quartiles."""
+    band(figure, x, low, high, name=name, role=role)
+    line(figure, x, middle, name=name, role=role)
+    figure.data[-1].update(
+        customdata=np.column_stack([low, high]),
+        hovertemplate="%{y:.4g} (%{customdata[0]:.4g} to %{customdata[1]:.4g})",
+    )
+
+
+def stored(figure: go.Figure) -> dict[str, object]:
+    """The figure as a report keeps it: JSON types alone, a gap for what is not finite, and no theme."""
+    layout = figure.layout.to_plotly_json()
+    layout.pop("template", None)
+    return {"data": [_plain(trace.to_plotly_json()) for trace in figure.data], "layout": _plain(layout)}
+
+
+def template(theme: Theme) -> go.layout.Template:
+    """The style of every figure in one theme, as a plotly template."""
+    axis = {
+        "gridcolor": theme.rule,
+        "linecolor": theme.rule,
+        "zerolinecolor": theme.quiet,
+        "zeroline": False,
+        "showline": True,
+        "ticks": "outside",
+        "tickcolor": theme.rule,
+        "tickfont": {"color": theme.quiet, "size": 12},
+        "title": {"standoff": 10, "font": {"color": theme.quiet, "size": 13}},
+        "automargin": True,
+        "exponentformat": "power",
+    }
+    scene_axis = {"backgroundcolor": theme.paper, "gridcolor": theme.rule, "zerolinecolor": theme.rule}
+    colour_bar = {"outlinewidth": 0, "thickness": 12, "tickfont": {"color": theme.quiet}}
+    shaded = {"colorscale": "Viridis", "colorbar": colour_bar}
+    return go.layout.Template(
+        layout={
+            "font": {"family": FONT, "size": 13, "color": theme.ink},
+            "title": {"x": 0, "xref": "container", "xanchor": "left", "pad": {"l": 16}, "font": {"size": 16}},
+            "paper_bgcolor": theme.paper,
+            "plot_bgcolor": theme.paper,
+            "colorway": SERIES,
+            "colorscale": {"sequential": "Viridis", "sequentialminus": "Viridis", "diverging": DIVERGING},
+            "margin": {"l": 56, "r": 16, "t": 64, "b": 48},
+            "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
+            "hoverlabel": {"bgcolor": theme.paper, "bordercolor": theme.rule, "font": {"color": theme.ink}},
+            "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": theme.quiet, "activecolor": theme.link},
+            "xaxis": axis,
+            "yaxis": axis,
+            "scene": {"xaxis": scene_axis, "yaxis": scene_axis, "zaxis": scene_axis},
+        },
+        data={
+            "bar": [{"marker": {"line": {"width": 0}}}],
+            "heatmap": [shaded],
+            "contour": [shaded],
+            "surface": [shaded],
+            "histogram2d": [shaded],
+        },
+    )
+
+
+def _scale(logarithmic: bool) -> dict[str, str]:
+    return {"type": "log"} if logarithmic else {}  # else plotly tells numbers from categories
+
+
+def _transparent(colour: str) -> str:
+    red, green, blue = (int(colour[start : start + 2], 16) for start in (1, 3, 5))
+    return f"rgba({red},{green},{blue},{SPREAD_OPACITY})"
+
+
+def _plain(value: object) -> object:
+    """`value` in JSON types; floats are rounded to SIGNIFICANT_DIGITS, and not finite becomes None."""
+    match value:
+        case np.ndarray() | np.generic():
+            return _plain(value.tolist())
+        case float():
+            return float(f"{value:.{SIGNIFICANT_DIGITS}g}") if math.isfinite(value) else None
+        case Mapping():
+            return {str(key): _plain(part) for key, part in value.items()}
+        case list() | tuple():
+            return [_plain(part) for part in value]
+    return value
