@@ -1,0 +1,175 @@
+"""Reading a loader without touching it: orders by seed, fixed samples, the whole set.
+
+A loader over an indexable data set is read by its own sampler and collate function, on copies; its order is
+then a function of our seed alone. Any other loader is recorded once and replayed.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unstuck.errors import InputError
+from unstuck.untouched import derived_seed, generators_kept, loader_generators, seed_all, seeded
+
+Batch = Any
+"""What a loader gives: usually ``(inputs, targets)``, where inputs are a tensor, a tuple or a dict."""
+
+RECORDED_BATCHES = 256
+"""How many batches of a loader without indices are kept in memory."""
+
+LONGEST_EPOCH = 100_000
+"""Batches after which an epoch of a sampler without a length is cut (some samplers never end)."""
+
+
+def map_tensors(function: Callable[[Tensor], Tensor], batch: Batch) -> Batch:
+    """Apply ``function`` to every tensor in nested tuples, lists and dicts."""
+    if isinstance(batch, Tensor):
+        return function(batch)
+    if isinstance(batch, dict):
+        return {key: map_tensors(function, value) for key, value in batch.items()}
+    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
+        return type(batch)(*(map_tensors(function, value) for value in batch))
+    if isinstance(batch, list | tuple):
+        return type(batch)(map_tensors(function, value) for value in batch)
+    return batch
+
+
+def tensors_of(batch: Batch) -> list[Tensor]:
+    """Every tensor in a batch, in order."""
+    found: list[Tensor] = []
+
+    def keep(tensor: Tensor) -> Tensor:
+        found.append(tensor)
+        return tensor
+
+    map_tensors(keep, batch)
+    return found
+
+
+def samples_in(batch: Batch) -> int:
+    """The number of samples in a batch: the length of its first tensor."""
+    return next((len(tensor) for tensor in tensors_of(batch) if tensor.dim() > 0), 1)
+
+
+class Data:
+    """A loader read without touching it."""
+
+    def __init__(self, loader: Iterable[Batch], name: str = "train") -> None:
+        self.loader = loader
+        self.name = name
+        self._indexed = (
+            getattr(loader, "batch_sampler", None) is not None
+            and hasattr(getattr(loader, "dataset", None), "__getitem__")
+            and hasattr(getattr(loader, "dataset", None), "__len__")
+        )
+        if not self._indexed and iter(loader) is loader:
+            raise InputError(
+                f"{name}: the loader can be iterated only once; hand over a DataLoader or a list of batches"
+            )
+
+    @cached_property
+    def _recorded(self) -> list[Batch]:
+        with generators_kept(*loader_generators(self.loader)):
+            seed_all(0)
+            return list(itertools.islice(self.loader, RECORDED_BATCHES))
+
+    def _drawn(self, seed: int, epoch: int) -> list[Any]:
+        """One epoch as the loader's own sampler draws it: lists of indices, or recorded batches."""
+        if not self._indexed:
+            return list(self._recorded)
+        loader: Any = self.loader
+        # The sampler holds the data set: the memo shares it instead of copying it.
+        sampler = copy.deepcopy(loader.batch_sampler, {id(loader.dataset): loader.dataset})
+        for generator in loader_generators(sampler):
+            generator.manual_seed(derived_seed(seed, epoch, 1))
+        longest = len(sampler) if hasattr(sampler, "__len__") else LONGEST_EPOCH
+        with seeded(derived_seed(seed, epoch, 2)):
+            return list(itertools.islice(sampler, longest))
+
+    @cached_property
+    def order_varies(self) -> bool:
+        """Whether the loader gives another order under another seed."""
+        return self._drawn(0, 0) != self._drawn(1, 0) if self._indexed else False
+
+    @cached_property
+    def batches_per_epoch(self) -> int:
+        """Batches in one pass. Raises InputError when there are none."""
+        count = len(self._drawn(0, 0))
+        if count == 0:
+            raise InputError(f"{self.name}: the loader is empty; it must give at least one batch")
+        return count
+
+    @cached_property
+    def samples(self) -> int:
+        """Samples in one pass."""
+        if self._indexed:
+            return sum(len(indices) for indices in self._drawn(0, 0))
+        return sum(samples_in(batch) for batch in self._recorded)
+
+    @cached_property
+    def batch_size(self) -> int:
+        """Samples in the first batch."""
+        first = self._drawn(0, 0)[:1]
+        if not first:
+            raise InputError(f"{self.name}: the loader is empty; it must give at least one batch")
+        return len(first[0]) if self._indexed else samples_in(first[0])
+
+    def _fetch(self, drawn: Any) -> Batch:
+        if not self._indexed:
+            return drawn
+        loader: Any = self.loader
+        indices = list(drawn)
+        many = getattr(loader.dataset, "__getitems__", None)
+        samples = many(indices) if callable(many) else [loader.dataset[index] for index in indices]
+        return loader.collate_fn(samples)
+
+    def order(self, seed: int) -> Iterator[Batch]:
+        """Batches without end, epoch after epoch, in the order that ``seed`` gives.
+
+        A loader that always gives the same order is started at another place of it for each seed: the same
+        recipe, another sequence of batches, which is what measures the noise between two runs.
+        """
+        start = 0 if self.order_varies else derived_seed(seed) * bool(seed) % self.batches_per_epoch
+        for epoch in itertools.count():
+            for drawn in self._drawn(seed, epoch)[start:]:
+                yield self._fetch(drawn)
+            start = 0
+
+    def sample(self, count: int, *, chunk: int, seed: int) -> tuple[Batch, ...]:
+        """A fixed random sample of about ``count`` samples, in batches of at most ``chunk``."""
+        generator = torch.Generator().manual_seed(derived_seed(seed, 3))
+        drawn = self._drawn(seed, 0)
+        if not self._indexed:
+            chosen = torch.randperm(len(drawn), generator=generator).tolist()
+            enough = max(1, round(count / max(1, self.batch_size)))
+            return tuple(drawn[position] for position in sorted(chosen[:enough]))
+        indices = [index for batch in drawn for index in batch]
+        order = torch.randperm(len(indices), generator=generator).tolist()[:count]
+        chosen = [indices[position] for position in order]
+        with seeded(derived_seed(seed, 4)):
+            return tuple(self._fetch(chosen[i : i + chunk]) for i in range(0, len(chosen), chunk))
+
+    def whole(self, *, chunk: int) -> Iterator[Batch]:
+        """Every sample once, in the data set's own order, in batches of at most ``chunk``."""
+        if not self._indexed:
+            yield from self._recorded
+            return
+        everything = self._members()
+        for first in range(0, len(everything), chunk):
+            yield self._fetch(everything[first : first + chunk])
+
+    def _members(self) -> Sequence[Any]:
+        """The indices that the sampler draws from: a part of the data set where the loader splits it."""
+        loader: Any = self.loader
+        sampler = getattr(loader.batch_sampler, "sampler", None)
+        if sampler is None or getattr(sampler, "replacement", False):
+            return range(len(loader.dataset))
+        with generators_kept(*loader_generators(loader)):
+            return sorted(set(sampler))

@@ -1,0 +1,395 @@
+"""A problem: model + loss + data + optimizer (+ scheduler). L(θ; batch) as one pure function."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal, NoReturn
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from unstuck.data import Batch, Data, map_tensors, samples_in
+from unstuck.errors import InputError
+from unstuck.hessian import Hessian, gradient_of
+from unstuck.untouched import in_mode, seeded, without_hooks
+from unstuck.vector import Point
+
+LossFunction = Callable[[Any, Any], Tensor]
+"""(outputs, targets) → scalar, the mean over the batch."""
+
+Mode = Literal["training", "measuring", "evaluation"]
+"""How the model is run: as it is trained; without dropout but with the batch's own statistics in batch
+normalization, so that lagging moving averages are not taken for a bad loss; or in eval mode."""
+
+
+def _required(name: str, what: str) -> Any:
+    def missing() -> NoReturn:
+        raise InputError(f"a problem needs `{name}`, {what}; it was not given")
+
+    return field(default_factory=missing)
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """A training, handed over: what is minimized and how it is walked.
+
+    Attributes:
+        model: the network; never changed.
+        loss: (outputs, targets) → scalar, mean over the batch. May be left out where ``step`` is given.
+        train: a DataLoader (or any re-iterable) of ``(inputs, targets)``; inputs may be a tensor, a tuple
+            (positional arguments) or a dict (keyword arguments).
+        optimizer: a torch optimizer over the model's parameters.
+        valid: a loader of held-out data.
+        scheduler: a torch learning-rate scheduler, stepped every ``schedule_every``.
+        clip_norm: the norm to which gradients are clipped before each update.
+        accumulate: batches per update.
+        precision: the type that forward passes are autocast to.
+        weight: batch → how many terms the batch's loss is the mean of; default: its samples.
+        step: (model, batch) → loss, for models that compute their own loss.
+        fresh: gives the problem as it was before training.
+        name: how the problem is called in reports.
+        training_loss: the loss that updates follow, where a remedy has replaced it; results are still
+            judged by ``loss``.
+
+    Raises:
+        InputError: a field is missing or does not fit the others.
+    """
+
+    model: nn.Module = _required("model", "the torch.nn.Module that is trained")
+    loss: LossFunction | None = None
+    train: Iterable[Batch] = _required("train", "a DataLoader of (inputs, targets)")
+    optimizer: torch.optim.Optimizer = _required("optimizer", "the torch.optim.Optimizer of the training")
+    valid: Iterable[Batch] | None = None
+    scheduler: Any = None
+    schedule_every: Literal["epoch", "update"] = "epoch"
+    clip_norm: float | None = None
+    accumulate: int = 1
+    precision: torch.dtype | None = None
+    weight: Callable[[Batch], float] | None = None
+    step: Callable[[nn.Module, Batch], Tensor] | None = None
+    fresh: Callable[[], Problem | Mapping[str, Any]] | None = None
+    name: str = "problem"
+    training_loss: LossFunction | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.model, nn.Module):
+            raise InputError(f"`model` must be a torch.nn.Module; got {type(self.model).__name__}")
+        if not isinstance(self.optimizer, torch.optim.Optimizer):
+            raise InputError(
+                f"`optimizer` must be a torch.optim.Optimizer; got {type(self.optimizer).__name__}"
+            )
+        if self.loss is None and self.step is None:
+            raise InputError(
+                "a problem needs `loss` (outputs, targets) -> scalar, or `step` (model, batch) -> loss"
+            )
+        for name in ("loss", "step", "weight", "fresh"):
+            if getattr(self, name) is not None and not callable(getattr(self, name)):
+                raise InputError(f"`{name}` must be callable; got {type(getattr(self, name)).__name__}")
+        for name in ("train", "valid"):
+            loader = getattr(self, name)
+            if loader is not None and not isinstance(loader, Iterable):
+                raise InputError(
+                    f"`{name}` must be a DataLoader; got {type(loader).__name__}, which cannot be iterated"
+                )
+        if self.schedule_every not in ("epoch", "update"):
+            raise InputError(f"`schedule_every` must be 'epoch' or 'update'; got {self.schedule_every!r}")
+        if not isinstance(self.accumulate, int) or self.accumulate < 1:
+            raise InputError(
+                f"`accumulate` must be a whole number of batches, 1 or more; got {self.accumulate!r}"
+            )
+        self._check_ownership()
+
+    def _check_ownership(self) -> None:
+        own = {id(parameter) for parameter in self.model.parameters()}
+        if not own:
+            raise InputError("`model` has no parameters; there is nothing to train")
+        walked = {id(parameter) for group in self.optimizer.param_groups for parameter in group["params"]}
+        if not own & walked:
+            raise InputError(
+                "`optimizer` holds parameters of another model: none of them belongs to `model`; "
+                "build it as Optimizer(model.parameters(), ...) from the model that is handed over"
+            )
+
+    @cached_property
+    def data(self) -> Data:
+        """The training data, read without touching the loader."""
+        return Data(self.train)
+
+    @cached_property
+    def valid_data(self) -> Data | None:
+        """The held-out data, where there is any."""
+        return None if self.valid is None else Data(self.valid, "valid")
+
+    @property
+    def device(self) -> torch.device:
+        """Where the first parameter lives; batches are moved there."""
+        return next(self.model.parameters()).device
+
+    @property
+    def dimension(self) -> int:
+        """The number of trainable parameters."""
+        return sum(p.numel() for p in self.model.parameters() if p.requires_grad)
+
+    def point(self) -> Point:
+        """A detached copy of the trainable parameters."""
+        return {
+            name: parameter.detach().clone()
+            for name, parameter in self.model.named_parameters()
+            if parameter.requires_grad
+        }
+
+    def modes(self, mode: Mode) -> dict[str, bool]:
+        """The train/eval flag of every module in a mode.
+
+        A model handed over in training mode keeps its flags (modules frozen in eval mode stay so); one
+        handed over in eval mode is trained with all flags on.
+        """
+        modules = dict(self.model.named_modules())
+        training = {name: module.training or not self.model.training for name, module in modules.items()}
+        if mode == "training":
+            return training
+        if mode == "evaluation":
+            return dict.fromkeys(modules, False)
+        return {
+            name: training[name] and getattr(module, "running_mean", None) is not None
+            for name, module in modules.items()
+        }
+
+    def to_device(self, batch: Batch) -> Batch:
+        """The batch where the model is."""
+        device = self.device
+        return map_tensors(lambda tensor: tensor.to(device), batch)
+
+    def terms(self, batch: Batch) -> float:
+        """How many terms the loss of this batch is the mean of."""
+        return float(self.weight(batch)) if self.weight is not None else float(samples_in(batch))
+
+    def objective(self, outputs: Any, targets: Any) -> Tensor:
+        """The loss that updates follow."""
+        followed = self.training_loss or self.loss
+        if followed is None:
+            raise InputError(
+                "this problem computes its loss in `step`; there is no loss of (outputs, targets)"
+            )
+        return followed(outputs, targets)
+
+    def forward_loss(self, batch: Batch) -> Tensor:
+        """The loss that updates follow, on the model as it stands: with its graph, its modes, its buffers."""
+        with self._autocast():
+            return _Run(self, followed=True)(batch)[0]
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, dtype=self.precision, enabled=self.precision is not None)
+
+    def run_at(
+        self,
+        point: Mapping[str, Tensor],
+        batch: Batch,
+        *,
+        mode: Mode = "training",
+        seed: int = 0,
+        own: bool = False,
+    ) -> tuple[Tensor, Any]:
+        """Loss and outputs at ``point``, purely: buffers, modes, hooks and generators do not move.
+
+        Args:
+            point: trainable parameters by name; gradients flow to them.
+            batch: one batch of the loader.
+            mode: how the model is run.
+            seed: fixes the dropout masks, so that the loss is a function of the point alone.
+            own: the problem's own loss instead of the one that updates follow.
+
+        Returns:
+            The scalar loss, and what the model gave (None for problems with ``step``).
+        """
+        tensors = {f"model.{name}": p.detach() for name, p in self.model.named_parameters()}
+        tensors |= {f"model.{name}": b.detach().clone() for name, b in self.model.named_buffers()}
+        tensors |= {f"model.{name}": tensor for name, tensor in point.items()}
+        run = _Run(self, followed=not own)
+        with ExitStack() as stack:
+            stack.enter_context(without_hooks(self.model))
+            stack.enter_context(in_mode(self.model, self.modes(mode)))
+            stack.enter_context(seeded(seed))
+            # Fused attention kernels cannot be differentiated twice; the plain one can.
+            stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+            stack.enter_context(self._autocast())
+            loss, outputs = torch.func.functional_call(run, tensors, (self.to_device(batch),))
+        return loss, outputs
+
+    def loss_at(
+        self,
+        point: Mapping[str, Tensor],
+        batch: Batch,
+        *,
+        mode: Mode = "training",
+        seed: int = 0,
+        own: bool = False,
+    ) -> Tensor:
+        """L(θ; batch), pure. See :meth:`run_at`."""
+        return self.run_at(point, batch, mode=mode, seed=seed, own=own)[0]
+
+    def gradient_at(
+        self, point: Mapping[str, Tensor], batch: Batch, *, mode: Mode = "training", seed: int = 0
+    ) -> Point:
+        """∂L/∂θ at ``point``, pure; zeros for parameters that the loss does not reach."""
+        return gradient_of(lambda at: self.loss_at(at, batch, mode=mode, seed=seed), point)[1]
+
+    def hessian_at(
+        self, point: Mapping[str, Tensor], *batches: Batch, mode: Mode = "training", seed: int = 0
+    ) -> Hessian:
+        """The Hessian of the mean loss over the batches, weighed by their terms, as an operator."""
+        total = sum(self.terms(batch) for batch in batches)
+        return Hessian(
+            [lambda at, batch=batch: self.loss_at(at, batch, mode=mode, seed=seed) for batch in batches],
+            [self.terms(batch) / total for batch in batches],
+            point,
+        )
+
+    def mean_loss(
+        self,
+        batches: Iterable[Batch],
+        *,
+        point: Mapping[str, Tensor] | None = None,
+        mode: Mode = "measuring",
+        seed: int = 0,
+    ) -> float:
+        """The problem's own loss over the batches, weighed by their terms."""
+        at = self.point() if point is None else point
+        total = weight = 0.0
+        with torch.no_grad():
+            for batch in batches:
+                terms = self.terms(batch)
+                total += terms * float(self.loss_at(at, batch, mode=mode, seed=seed, own=True))
+                weight += terms
+        return total / weight
+
+    def branch(self, at: Snapshot | None = None) -> Problem:
+        """A copy that can be walked: model, loss, optimizer and scheduler in one copy, so that they stay wired.
+
+        The caller's hooks are left behind. Where the model cannot be copied, ``fresh()`` is asked for a
+        second one, which is given this one's state.
+
+        Raises:
+            InputError: the model cannot be copied and there is no ``fresh``.
+        """
+        with without_hooks(self.model):
+            try:
+                parts = copy.deepcopy(
+                    (self.model, self.loss, self.training_loss, self.optimizer, self.scheduler)
+                )
+            except Exception as error:  # any module may refuse, in any way
+                return self._branch_of_fresh(error, at)
+        model, loss, training_loss, optimizer, scheduler = parts
+        copied = dataclasses.replace(
+            self,
+            model=model,
+            loss=loss,
+            training_loss=training_loss,
+            optimizer=optimizer,
+            scheduler=scheduler,
+        )
+        copied.__dict__.update(data=self.data, valid_data=self.valid_data)
+        if at is not None:
+            at.restore(copied)
+        return copied
+
+    def _branch_of_fresh(self, error: Exception, at: Snapshot | None) -> Problem:
+        if self.fresh is None:
+            raise InputError(
+                f"the model cannot be copied ({type(error).__name__}: {error}); "
+                "give `fresh`, a function that builds the problem anew"
+            ) from error
+        made = self.fresh()
+        copied = made if isinstance(made, Problem) else Problem(**made)
+        copied = dataclasses.replace(
+            self,
+            model=copied.model,
+            loss=copied.loss,
+            step=copied.step,
+            optimizer=copied.optimizer,
+            scheduler=copied.scheduler,
+        )
+        (at or Snapshot.of(self)).restore(copied)
+        return copied
+
+
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """The state of a problem at one update: parameters, buffers, optimizer, scheduler."""
+
+    update: int = 0
+    tensors: Mapping[str, Tensor]
+    optimizer: Mapping[str, Any]
+    scheduler: Mapping[str, Any] | None
+
+    @staticmethod
+    def of(problem: Problem, update: int = 0) -> Snapshot:
+        """A copy of the problem's present state."""
+        return Snapshot(
+            update=update,
+            tensors={name: tensor.detach().clone() for name, tensor in _state(problem.model).items()},
+            optimizer=copy.deepcopy(problem.optimizer.state_dict()),
+            scheduler=None if problem.scheduler is None else copy.deepcopy(problem.scheduler.state_dict()),
+        )
+
+    def restore(self, problem: Problem) -> None:
+        """Write this state into a branch."""
+        with torch.no_grad():
+            for name, tensor in _state(problem.model).items():
+                tensor.copy_(self.tensors[name])
+        problem.optimizer.load_state_dict(dict(self.optimizer))
+        if problem.scheduler is not None and self.scheduler is not None:
+            problem.scheduler.load_state_dict(copy.deepcopy(dict(self.scheduler)))
+
+
+def _state(model: nn.Module) -> dict[str, Tensor]:
+    return dict(model.named_parameters()) | dict(model.named_buffers())
+
+
+class _Run(nn.Module):
+    """One forward pass and its loss as a module, so that ``functional_call`` swaps parameters in both."""
+
+    def __init__(self, problem: Problem, *, followed: bool) -> None:
+        super().__init__()
+        self.model = problem.model
+        self._problem = [problem]  # in a list: a module would register what is assigned to it
+        self._followed = followed
+
+    def forward(self, batch: Batch) -> tuple[Tensor, Any]:
+        (problem,) = self._problem
+        if problem.step is not None and not (self._followed and problem.training_loss):
+            return problem.step(self.model, batch), None
+        inputs, targets = split(batch)
+        outputs = call(self.model, inputs)
+        if self._followed:
+            return problem.objective(outputs, targets), outputs
+        if problem.loss is None:
+            raise InputError(
+                "this problem computes its loss in `step`; there is no loss of (outputs, targets)"
+            )
+        return problem.loss(outputs, targets), outputs
+
+
+def split(batch: Batch) -> tuple[Any, Any]:
+    """A batch as (inputs, targets). Raises InputError where it is no such pair."""
+    if isinstance(batch, tuple | list) and len(batch) >= 2:
+        return (batch[0] if len(batch) == 2 else tuple(batch[:-1])), batch[-1]
+    raise InputError(
+        f"a batch of `train` must be (inputs, targets); got {type(batch).__name__}; "
+        "for other batches give `step`, a function (model, batch) -> loss"
+    )
+
+
+def call(model: nn.Module, inputs: Any) -> Any:
+    """The model's outputs: a tuple is positional arguments, a dict keyword arguments."""
+    if isinstance(inputs, dict):
+        return model(**inputs)
+    if isinstance(inputs, tuple | list):
+        return model(*inputs)
+    return model(inputs)

@@ -1,0 +1,122 @@
+"""Nothing the caller owns is changed: the random generators are put back, the hooks stay silent.
+
+Measurements never write to the caller's model or optimizer, because they work on copies
+(:meth:`unstuck.problem.Problem.branch`) or on detached tensors. What is left to guard is what a copy
+cannot avoid: the process-wide random generators, the loader's own generators, and the hooks that would
+fire into the caller's loggers.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy
+import torch
+from torch import nn
+
+HOOKS = (
+    "_forward_hooks",
+    "_forward_pre_hooks",
+    "_backward_hooks",
+    "_backward_pre_hooks",
+    "_state_dict_hooks",
+    "_state_dict_pre_hooks",
+    "_load_state_dict_pre_hooks",
+    "_load_state_dict_post_hooks",
+)
+"""The dictionaries in which torch keeps a module's hooks."""
+
+
+def derived_seed(*parts: int) -> int:
+    """A seed made of several numbers, such that neighbouring numbers give unrelated seeds."""
+    return int(numpy.random.SeedSequence([part % 2**32 for part in parts]).generate_state(1)[0])
+
+
+def seed_all(seed: int) -> None:
+    """Seed Python's, NumPy's and torch's process-wide generators. Only inside :func:`generators_kept`."""
+    random.seed(seed)
+    numpy.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+@contextmanager
+def generators_kept(*generators: torch.Generator) -> Iterator[None]:
+    """Put the process-wide random generators, and the given ones, back to where they were."""
+    python, arrays, tensors = random.getstate(), numpy.random.get_state(), torch.get_rng_state()
+    devices = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+    own = [(generator, generator.get_state()) for generator in generators]
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        numpy.random.set_state(arrays)
+        torch.set_rng_state(tensors)
+        if devices:
+            torch.cuda.set_rng_state_all(devices)
+        for generator, state in own:
+            generator.set_state(state)
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Run the block under a seed of its own; the process-wide generators do not notice."""
+    with generators_kept():
+        seed_all(seed)
+        yield
+
+
+def loader_generators(loader: Any) -> list[torch.Generator]:
+    """The torch generators that a data loader and its samplers own."""
+    owners = [loader, getattr(loader, "sampler", None), getattr(loader, "batch_sampler", None)]
+    owners.append(getattr(owners[-1], "sampler", None))
+    found = [getattr(owner, "generator", None) for owner in owners]
+    return list({id(generator): generator for generator in found if generator is not None}.values())
+
+
+def is_torchs_own(hook: Any) -> bool:
+    """Whether a hook is part of the model's function: torch's weight norm, spectral norm, pruning."""
+    return type(hook).__module__.startswith("torch.nn.utils")
+
+
+@contextmanager
+def without_hooks(model: nn.Module) -> Iterator[tuple[str, ...]]:
+    """Take the caller's hooks off for the block and put the same objects back; yields where they were.
+
+    Hooks by which torch itself computes a weight (weight norm, spectral norm, pruning) stay: without
+    them the model would be another function.
+    """
+    removed: list[tuple[dict[str, Any], str, Any]] = []
+    places: list[str] = []
+    try:
+        for name, module in model.named_modules():
+            for kind in HOOKS:
+                hooks = module.__dict__.get(kind)
+                if not hooks:
+                    continue
+                kept = OrderedDict((key, hook) for key, hook in hooks.items() if is_torchs_own(hook))
+                if len(kept) < len(hooks):
+                    places.append(f"{name or 'the model'}: {kind.strip('_').replace('_', ' ')}")
+                removed.append((module.__dict__, kind, hooks))
+                module.__dict__[kind] = kept
+        yield tuple(places)
+    finally:
+        for owner, kind, hooks in removed:
+            owner[kind] = hooks
+
+
+@contextmanager
+def in_mode(model: nn.Module, modes: dict[str, bool]) -> Iterator[None]:
+    """Set the train/eval flag of each named module for the block; flags are plain attributes, set as such."""
+    modules = dict(model.named_modules())
+    before = {name: module.training for name, module in modules.items()}
+    try:
+        for name, flag in modes.items():
+            modules[name].training = flag
+        yield
+    finally:
+        for name, flag in before.items():
+            modules[name].training = flag

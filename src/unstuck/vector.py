@@ -1,0 +1,37 @@
+"""A point θ: the trainable parameters by name, and as one flat vector."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+Point = dict[str, Tensor]
+"""The trainable parameters of a model by name, detached from it."""
+
+
+def flatten(point: Mapping[str, Tensor]) -> Tensor:
+    """All entries of a point as one vector of shape (n,), in the point's own order."""
+    return torch.cat([tensor.reshape(-1) for tensor in point.values()])
+
+
+def unflatten(flat: Tensor, like: Mapping[str, Tensor]) -> Point:
+    """The inverse of :func:`flatten`: views of ``flat`` (shape (n,)) with the names and shapes of ``like``."""
+    pieces = torch.split(flat, [tensor.numel() for tensor in like.values()])
+    return {name: piece.view_as(tensor) for (name, tensor), piece in zip(like.items(), pieces, strict=True)}
+
+
+def moved(point: Mapping[str, Tensor], direction: Mapping[str, Tensor], length: float) -> Point:
+    """The point θ + length · direction."""
+    return {name: tensor + length * direction[name] for name, tensor in point.items()}
+
+
+def dot(left: Mapping[str, Tensor], right: Mapping[str, Tensor]) -> float:
+    """The inner product of two points, summed in double precision."""
+    return sum(float((left[name].double() * right[name].double()).sum()) for name in left)
+
+
+def norm(point: Mapping[str, Tensor]) -> float:
+    """The Euclidean norm of a point."""
+    return float(dot(point, point) ** 0.5)
