@@ -17,7 +17,7 @@ SOURCE = ROOT / "src"
 # Imports go down this table. Inside a layer a module may import what stands to its left.
 LAYERS = (
     ("errors", "progress", "budget", "vector", "numerics", "ledger", "executor"),
-    ("untouched", "data", "hessian", "problem", "target", "walk", "plot", "methods"),
+    ("untouched", "data", "initial", "hessian", "problem", "target", "walk", "plot", "methods"),
     ("fleet", "view", "reading", "remedy", "cause"),
     ("probes", "specimens"),
     ("remedies", "trial"),
