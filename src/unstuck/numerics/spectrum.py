@@ -195,19 +195,19 @@ class NewtonResidual:
     products: int
 
 
-def newton_residual(eigenvalues: ArrayLike, components: ArrayLike, tolerance: float) -> NewtonResidual:
+def newton_residual(eigenvalues: ArrayLike, components: ArrayLike, cutoff: float) -> NewtonResidual:
     """Frye's residual from a full eigen-decomposition.
 
     Args:
         eigenvalues: of H, shape (n,).
         components: the gradient's components along the eigenvectors, Qᵀg, shape (n,).
-        tolerance: curvature within ± tolerance · max |λ| counts as none; not below the rounding of H.
+        cutoff: curvature within ± cutoff · max |λ| counts as none; not below the rounding of H.
 
     Raises:
         ValueError: there are no eigenvalues, or some are not finite.
     """
     values, parts = _checked(eigenvalues), np.asarray(components, dtype=np.float64)
-    curved = np.abs(values) > tolerance * float(np.abs(values).max())
+    curved = np.abs(values) > cutoff * float(np.abs(values).max())
     step = np.zeros_like(parts)
     step[curved] = -parts[curved] / values[curved]
     return _newton_residual(
@@ -237,7 +237,7 @@ def newton_residual_by_products(
     gradient: Tensor,
     *,
     frobenius_norm: float,
-    tolerance: float = 1e-4,
+    cutoff: float = 1e-4,
     max_products: int = 100,
 ) -> NewtonResidual:
     """Frye's residual from products with H alone, in the Krylov space of the gradient.
@@ -247,15 +247,15 @@ def newton_residual_by_products(
     singular values on the fully orthogonalized basis: MINRES needs less memory, but where H is singular,
     as it is here, its solution is not the one of minimum norm.
 
-    Ends when the residual ρ = H p + g is at most ``tolerance`` · ‖g‖, or lies where there is no curvature:
-    ‖H ρ‖ ≤ ``tolerance`` · ‖H‖ ‖ρ‖. Then T̲ has a singular value at or below ``tolerance`` · ‖H‖, for ρ is in
+    Ends when the residual ρ = H p + g is at most ``cutoff`` · ‖g‖, or lies where there is no curvature:
+    ‖H ρ‖ ≤ ``cutoff`` · ‖H‖ ‖ρ‖. Then T̲ has a singular value at or below ``cutoff`` · ‖H‖, for ρ is in
     the space; such values count as zero.
 
     Args:
         operator: H, symmetric (n × n).
         gradient: g, shape (n,).
         frobenius_norm: ‖H‖_F or an estimate, as :func:`frobenius_norm` gives.
-        tolerance: curvature within ± tolerance · ‖H‖ counts as none.
+        cutoff: curvature within ± cutoff · ‖H‖ counts as none.
         max_products: where the search ends at the latest.
 
     Raises:
@@ -273,9 +273,9 @@ def newton_residual_by_products(
         krylov.advance()
         matrix = krylov.extended()
         slope = np.linalg.norm(matrix @ rest)  # of ½ ‖H p + g‖² at the p before this product
-        flat = slope <= tolerance * krylov.scale * np.linalg.norm(rest)
-        y, rest = _least_squares(matrix, max(krylov.rounding, tolerance * krylov.scale))
-        converged = bool(krylov.closed or flat or np.linalg.norm(rest) <= tolerance)
+        flat = slope <= cutoff * krylov.scale * np.linalg.norm(rest)
+        y, rest = _least_squares(matrix, max(krylov.rounding, cutoff * krylov.scale))
+        converged = bool(krylov.closed or flat or np.linalg.norm(rest) <= cutoff)
     return _newton_residual(
         residual=size * float(np.linalg.norm(rest)),
         step=size * float(np.linalg.norm(y)),
