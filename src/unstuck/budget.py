@@ -34,7 +34,6 @@ class Cost:
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """What may be spent: ``updates`` over all walks and trials, ``products`` per curvature measurement."""
+    """What may be spent: ``updates`` over all walks and trials together."""
 
     updates: int = DEFAULT_UPDATES
-    products: int = 64

@@ -118,3 +118,22 @@ def _second(leaf: Tensor, gradient: Tensor, vector: Tensor) -> Tensor:
             gradient, leaf, grad_outputs=vector, retain_graph=True, allow_unused=True
         )
     return torch.zeros_like(leaf) if product is None else product.detach()
+
+
+class Preconditioned:
+    """P^(−1/2) H P^(−1/2) for a diagonal P = diag(σ): the curvature that a rule dividing by σ walks on.
+
+    Args:
+        hessian: H.
+        sigma: the diagonal of P, shape (n,), positive.
+    """
+
+    def __init__(self, hessian: Hessian, sigma: Tensor) -> None:
+        self._hessian = hessian
+        self._root = sigma.rsqrt()
+        self.dimension = hessian.dimension
+        self.dtype = hessian.dtype
+        self.device = hessian.device
+
+    def __matmul__(self, vector: Tensor) -> Tensor:
+        return self._root * (self._hessian @ (self._root * vector))

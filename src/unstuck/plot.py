@@ -41,6 +41,7 @@ DASHES: Mapping[Role, str] = {
 SERIES = (COLOURS["accent"], COLOURS["opposite"], "#009e73", "#cc79a7", COLOURS["untouched"])
 DIVERGING = ((0, COLOURS["accent"]), (0.5, "#d9dadb"), (1, COLOURS["opposite"]))  # around zero
 SPREAD_OPACITY = 0.18
+LOG_TICKS = 4  # few enough that plotly takes 1, 2, 5 or whole decades, where it would write every digit
 SIGNIFICANT_DIGITS = 6  # of a stored coordinate: finer than any screen, a third of the bytes
 
 
@@ -150,7 +151,13 @@ def template(theme: Theme) -> go.layout.Template:
         "automargin": True,
         "exponentformat": "power",
     }
-    scene_axis = {"backgroundcolor": theme.paper, "gridcolor": theme.rule, "zerolinecolor": theme.rule}
+    scene_axis = {
+        "backgroundcolor": theme.paper,
+        "gridcolor": theme.rule,
+        "zerolinecolor": theme.rule,
+        "tickfont": {"color": theme.quiet, "size": 11},
+        "title": {"font": {"color": theme.quiet, "size": 13}},
+    }
     colour_bar = {"outlinewidth": 0, "thickness": 12, "tickfont": {"color": theme.quiet}}
     shaded = {"colorscale": "Viridis", "colorbar": colour_bar}
     return go.layout.Template(
@@ -167,7 +174,12 @@ def template(theme: Theme) -> go.layout.Template:
             "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": theme.quiet, "activecolor": theme.link},
             "xaxis": axis,
             "yaxis": axis,
-            "scene": {"xaxis": scene_axis, "yaxis": scene_axis, "zaxis": scene_axis},
+            "scene": {
+                "xaxis": scene_axis,
+                "yaxis": scene_axis,
+                "zaxis": scene_axis,
+                "camera": {"eye": {"x": 1.6, "y": 1.6, "z": 1.1}},
+            },
         },
         data={
             "bar": [{"marker": {"line": {"width": 0}}}],
@@ -179,8 +191,9 @@ def template(theme: Theme) -> go.layout.Template:
     )
 
 
-def _scale(logarithmic: bool) -> dict[str, str]:
-    return {"type": "log"} if logarithmic else {}  # else plotly tells numbers from categories
+def _scale(logarithmic: bool) -> dict[str, object]:
+    """A logarithmic axis with each tick written out; else plotly tells numbers from categories."""
+    return {"type": "log", "nticks": LOG_TICKS, "tickformat": "~g"} if logarithmic else {}
 
 
 def _transparent(colour: str) -> str:

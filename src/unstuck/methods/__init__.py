@@ -1,0 +1,1 @@
+"""The lecture's methods, written out with the lecture's formulas."""

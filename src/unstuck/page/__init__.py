@@ -1,0 +1,5 @@
+"""How a report looks: one offline page, for a file and a notebook. It knows types, never a plug-in by name."""
+
+from unstuck.page.render import render, render_fragment
+
+__all__ = ["render", "render_fragment"]

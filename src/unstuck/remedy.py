@@ -1,0 +1,50 @@
+"""Remedies: changes to a problem, each a frozen dataclass whose fields are its settings."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import ClassVar, Protocol, Self
+
+from unstuck.problem import Problem
+from unstuck.reading import Readings
+
+
+class Intervention(IntEnum):
+    """How much a remedy interferes, least first. Where several cure equally, the least is prescribed."""
+
+    WIRING = 0
+    DATA = 1
+    LOSS = 2
+    RATE = 3
+    BATCH = 4
+    DECAY = 5
+    CLIPPING = 6
+    OPTIMIZER = 7
+    POINT = 8
+    INITIALIZATION = 9
+    ARCHITECTURE = 10
+
+
+class Remedy(Protocol):
+    """A change to a problem. The settings are plain values: a remedy goes to JSON and comes back."""
+
+    slug: ClassVar[str]
+    chapter: ClassVar[int]
+    intervention: ClassVar[Intervention]
+
+    @classmethod
+    def propose(cls, readings: Readings) -> tuple[Self, ...]:
+        """Doses to try, best guess first; empty where the readings give no reason for any."""
+        ...
+
+    def apply(self, branch: Problem) -> Problem:
+        """The treated problem. ``branch`` is given away: it may be changed, it is nobody else's."""
+        ...
+
+    def says(self) -> str:
+        """What it does, with its settings, in a sentence."""
+        ...
+
+    def diff(self, problem: Problem) -> str:
+        """The change to the caller's code, as lines starting with "-", "+" or a space."""
+        ...
