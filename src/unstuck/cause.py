@@ -72,6 +72,8 @@ class Cause:
     """One entry of the vocabulary: what it means, how it is judged, what is tried against it.
 
     Attributes:
+        measure: what its trials are judged by.
+        fault: whether it is something to be cured.
         sick: problems that have it; well: problems that do not. Both are tests.
     """
 
@@ -81,6 +83,7 @@ class Cause:
     judge: Callable[..., Judgement]
     remedies: tuple[type[Remedy], ...] = ()
     measure: str = "train_loss"
+    fault: bool = True
     sick: tuple[Callable[[], Problem], ...] = field(default=(), repr=False)
     well: tuple[Callable[[], Problem], ...] = field(default=(), repr=False)
 

@@ -114,9 +114,7 @@ def _second(leaf: Tensor, gradient: Tensor, vector: Tensor) -> Tensor:
         return torch.zeros_like(leaf)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch warns of kept graphs; they are freed with this object
-        (product,) = torch.autograd.grad(
-            gradient, leaf, grad_outputs=vector, retain_graph=True, allow_unused=True
-        )
+        (product,) = torch.autograd.grad(gradient, leaf, grad_outputs=vector, retain_graph=True, allow_unused=True)
     return torch.zeros_like(leaf) if product is None else product.detach()
 
 

@@ -24,10 +24,10 @@ FONT = '"Segoe UI", Roboto, "Noto Sans", "Helvetica Neue", "Liberation Sans", Ar
 COLOURS: Mapping[Role, str] = {
     "untouched": "#6f7883",
     "again": "#6f7883",  # the untouched run once more: the same colour, dotted
-    "treated": "#0072b2",
+    "treated": "#147fc4",
     "opposite": "#d55e00",
     "neutral": "#87909b",
-    "accent": "#0072b2",
+    "accent": "#147fc4",
 }
 DASHES: Mapping[Role, str] = {
     "untouched": "solid",
@@ -57,17 +57,11 @@ class Theme:
     link: str  # the accent as text
 
 
-LIGHT = Theme(
-    ground="#f7f7f5", paper="#ffffff", ink="#1b1f24", quiet="#59616b", rule="#e2e4e7", link="#005f96"
-)
-DARK = Theme(
-    ground="#121519", paper="#191d22", ink="#e7e9ec", quiet="#a4acb6", rule="#31373f", link="#6bb8ea"
-)
+LIGHT = Theme(ground="#f7f7f5", paper="#ffffff", ink="#1b1f24", quiet="#59616b", rule="#e2e4e7", link="#005f96")
+DARK = Theme(ground="#121519", paper="#191d22", ink="#e7e9ec", quiet="#a4acb6", rule="#31373f", link="#6bb8ea")
 
 
-def figure(
-    *, title: str, x: str, y: str, summary: str = "", log_x: bool = False, log_y: bool = False
-) -> go.Figure:
+def figure(*, title: str, x: str, y: str, summary: str = "", log_x: bool = False, log_y: bool = False) -> go.Figure:
     """An empty figure in our style.
 
     `x` and `y` name the axes with their units. `summary` says in a sentence or two what the picture shows,
@@ -93,9 +87,7 @@ def line(figure: go.Figure, x: Numbers, y: Numbers, *, name: str, role: Role = "
     figure.update_layout(hovermode="x unified")
 
 
-def band(
-    figure: go.Figure, x: Numbers, low: Numbers, high: Numbers, *, name: str, role: Role = "accent"
-) -> None:
+def band(figure: go.Figure, x: Numbers, low: Numbers, high: Numbers, *, name: str, role: Role = "accent") -> None:
     """Shade between `low` and `high`; a line of the same `name` is shown and hidden together with it."""
     edge = {"mode": "lines", "line": {"width": 0}, "legendgroup": name, "showlegend": False}
     figure.add_scatter(x=x, y=low, name=f"{name}, low", hoverinfo="skip", **edge)
@@ -178,7 +170,7 @@ def template(theme: Theme) -> go.layout.Template:
                 "xaxis": scene_axis,
                 "yaxis": scene_axis,
                 "zaxis": scene_axis,
-                "camera": {"eye": {"x": 1.6, "y": 1.6, "z": 1.1}},
+                "camera": {"eye": {"x": 1.7, "y": 1.7, "z": 1.0}, "center": {"x": 0, "y": 0, "z": -0.15}},
             },
         },
         data={

@@ -56,6 +56,8 @@ class Problem:
         name: how the problem is called in reports.
         training_loss: the loss that updates follow, where a remedy has replaced it; results are still
             judged by ``loss``.
+        restore: what makes the outputs that ``loss`` expects of those that ``training_loss`` works on, where
+            a remedy has parted them.
 
     Raises:
         InputError: a field is missing or does not fit the others.
@@ -76,18 +78,15 @@ class Problem:
     fresh: Callable[[], Problem | Mapping[str, Any]] | None = None
     name: str = "problem"
     training_loss: LossFunction | None = None
+    restore: Callable[[Any], Any] | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.model, nn.Module):
             raise InputError(f"`model` must be a torch.nn.Module; got {type(self.model).__name__}")
         if not isinstance(self.optimizer, torch.optim.Optimizer):
-            raise InputError(
-                f"`optimizer` must be a torch.optim.Optimizer; got {type(self.optimizer).__name__}"
-            )
+            raise InputError(f"`optimizer` must be a torch.optim.Optimizer; got {type(self.optimizer).__name__}")
         if self.loss is None and self.step is None:
-            raise InputError(
-                "a problem needs `loss` (outputs, targets) -> scalar, or `step` (model, batch) -> loss"
-            )
+            raise InputError("a problem needs `loss` (outputs, targets) -> scalar, or `step` (model, batch) -> loss")
         for name in ("loss", "step", "weight", "fresh"):
             if getattr(self, name) is not None and not callable(getattr(self, name)):
                 raise InputError(f"`{name}` must be callable; got {type(getattr(self, name)).__name__}")
@@ -100,9 +99,7 @@ class Problem:
         if self.schedule_every not in ("epoch", "update"):
             raise InputError(f"`schedule_every` must be 'epoch' or 'update'; got {self.schedule_every!r}")
         if not isinstance(self.accumulate, int) or self.accumulate < 1:
-            raise InputError(
-                f"`accumulate` must be a whole number of batches, 1 or more; got {self.accumulate!r}"
-            )
+            raise InputError(f"`accumulate` must be a whole number of batches, 1 or more; got {self.accumulate!r}")
         self._check_ownership()
 
     def _check_ownership(self) -> None:
@@ -174,10 +171,12 @@ class Problem:
         """The loss that updates follow."""
         followed = self.training_loss or self.loss
         if followed is None:
-            raise InputError(
-                "this problem computes its loss in `step`; there is no loss of (outputs, targets)"
-            )
+            raise InputError("this problem computes its loss in `step`; there is no loss of (outputs, targets)")
         return followed(outputs, targets)
+
+    def restored(self, outputs: Any) -> Any:
+        """The outputs as the problem's own loss expects them."""
+        return outputs if self.restore is None else self.restore(outputs)
 
     def forward_loss(self, batch: Batch) -> Tensor:
         """The loss that updates follow, on the model as it stands: with its graph, its modes, its buffers."""
@@ -280,9 +279,7 @@ class Problem:
         """
         with without_hooks(self.model):
             try:
-                parts = copy.deepcopy(
-                    (self.model, self.loss, self.training_loss, self.optimizer, self.scheduler)
-                )
+                parts = copy.deepcopy((self.model, self.loss, self.training_loss, self.optimizer, self.scheduler))
             except Exception as error:  # any module may refuse, in any way
                 return self._branch_of_fresh(error, at)
         model, loss, training_loss, optimizer, scheduler = parts
@@ -370,10 +367,8 @@ class _Run(nn.Module):
         if self._followed:
             return problem.objective(outputs, targets), outputs
         if problem.loss is None:
-            raise InputError(
-                "this problem computes its loss in `step`; there is no loss of (outputs, targets)"
-            )
-        return problem.loss(outputs, targets), outputs
+            raise InputError("this problem computes its loss in `step`; there is no loss of (outputs, targets)")
+        return problem.loss(problem.restored(outputs), targets), outputs
 
 
 def split(batch: Batch) -> tuple[Any, Any]:

@@ -8,5 +8,5 @@ Progress = Callable[[str, float], None]
 """Called with what is being done and the share of the whole job that is done, from 0 to 1."""
 
 
-def silent(doing: str, done: float) -> None:  # noqa: ARG001 - the signature of a listener
+def silent(doing: str, done: float) -> None:
     """The listener for callers who do not want to know."""

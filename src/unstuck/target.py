@@ -36,12 +36,8 @@ def _function(target: str) -> Callable[[], Any]:
     found: Any = module
     for part in name.split("."):
         if not hasattr(found, part):
-            there = ", ".join(
-                sorted(n for n, v in vars(module).items() if callable(v) and not n.startswith("_"))
-            )
-            raise InputError(
-                f"target {target!r}: {where} has no {name!r}; callable there: {there or 'nothing'}"
-            )
+            there = ", ".join(sorted(n for n, v in vars(module).items() if callable(v) and not n.startswith("_")))
+            raise InputError(f"target {target!r}: {where} has no {name!r}; callable there: {there or 'nothing'}")
         found = getattr(found, part)
     if not callable(found):
         raise InputError(
@@ -111,8 +107,6 @@ def _told(error: Exception) -> str:
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
-    place = (
-        "" if trace is None else f" ({Path(trace.tb_frame.f_code.co_filename).name}, line {trace.tb_lineno})"
-    )
+    place = "" if trace is None else f" ({Path(trace.tb_frame.f_code.co_filename).name}, line {trace.tb_lineno})"
     first = str(error).strip().splitlines()
     return f"{type(error).__name__}: {first[0] if first else 'no message'}{place}"

@@ -40,9 +40,7 @@ class View:
         gradient_evaluations: what has been spent here, in gradients of one batch.
     """
 
-    def __init__(
-        self, branch: Problem, *, update: int = 0, seed: int = 0, suspect: Batch | None = None
-    ) -> None:
+    def __init__(self, branch: Problem, *, update: int = 0, seed: int = 0, suspect: Batch | None = None) -> None:
         self.problem = branch
         self.update = update
         self.seed = seed
@@ -93,9 +91,7 @@ class View:
         self.gradient_evaluations += len(self.sample)
         found = []
         for batch in self.sample:
-            loss, gradient = gradient_of(
-                lambda at, b=batch: self.problem.loss_at(at, b, seed=self.seed), self.point
-            )
+            loss, gradient = gradient_of(lambda at, b=batch: self.problem.loss_at(at, b, seed=self.seed), self.point)
             found.append((loss, gradient))
         return tuple(found)
 
@@ -109,8 +105,7 @@ class View:
         """The gradient over the sample."""
         pairs = list(zip(self.shares, self.gradients, strict=True))
         return {
-            name: torch.stack([share * gradient[name] for share, (_, gradient) in pairs]).sum(0)
-            for name in self.point
+            name: torch.stack([share * gradient[name] for share, (_, gradient) in pairs]).sum(0) for name in self.point
         }
 
     @cached_property

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import math
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -111,6 +112,7 @@ def walk(
     *,
     order: int = 0,
     start: int = 0,
+    batches: Iterator[Batch] | None = None,
     sample: Sequence[Batch] = (),
     checkpoints: Iterable[int] = (),
     snapshots: Iterable[int] = (),
@@ -123,7 +125,8 @@ def walk(
         branch: a problem made by :meth:`Problem.branch`.
         updates: how many updates.
         order: seeds the order of the batches and, update by update, the dropout masks.
-        start: the number of the first update; batches before it are skipped over.
+        start: the number of the first update.
+        batches: where an earlier walk left off; by default the order's beginning.
         sample: the fixed sample on which checkpoints are evaluated.
         checkpoints: updates (counted from ``start``) after which to evaluate the own loss.
         snapshots: updates after which to keep the state.
@@ -137,18 +140,19 @@ def walk(
     rows: list[tuple[Tensor, Tensor, Tensor, float]] = []
     evaluated: list[tuple[int, float]] = []
     kept = [Snapshot.of(branch, start)] if 0 in keep else []
-    broke: tuple[int, Batch] | None = None
+    broke: int | None = None
+    suspect: Batch | None = None
     if 0 in evaluate:
         evaluated.append((start, branch.mean_loss(sample)))
     rates = [float(group["lr"]) for group in branch.optimizer.param_groups]
     with generators_kept(), in_mode(branch.model, branch.modes("training")):
-        batches = branch.data.order(order)
-        for _ in range(start * branch.accumulate):
-            next(batches)
+        batches = batches or branch.data.order(order)
+        recent: deque[Batch] = deque(maxlen=CHECK_EVERY)
         previous: list[Tensor] = []
         for count in range(updates):
             seed_all(derived_seed(order, start + count))
             given = [next(batches) for _ in range(branch.accumulate)]
+            recent.append(given[0])
             if anneal:
                 _set_rates(branch, [rate * (1 - count / updates) for rate in rates])
             rate = float(branch.optimizer.param_groups[0]["lr"])
@@ -163,7 +167,7 @@ def walk(
                     told(done)
                 first = _first_broken(rows)
                 if first is not None:
-                    broke = (start + first, given if first == count else None)
+                    broke, suspect = start + first, recent[first - done]
                     break
                 if done in evaluate:
                     evaluated.append((start + done, branch.mean_loss(sample)))
@@ -176,19 +180,9 @@ def walk(
         curve=curve,
         checkpoints=tuple(evaluated),
         snapshots=tuple(kept),
-        broke_at=None if broke is None else broke[0],
-        suspect=None if broke is None else _batch_at(branch, order, broke[0]),
+        broke_at=broke,
+        suspect=suspect,
     )
-
-
-def _batch_at(branch: Problem, order: int, update: int) -> Batch:
-    """The first batch of an update, drawn again."""
-    with generators_kept():
-        batches = branch.data.order(order)
-        for count in range(update + 1):
-            seed_all(derived_seed(order, count))
-            given = [next(batches) for _ in range(branch.accumulate)]
-        return given[0]
 
 
 def _first_broken(rows: Sequence[tuple[Tensor, Tensor, Tensor, float]]) -> int | None:

@@ -85,9 +85,7 @@ class Basis:
         """Adds a unit vector that is orthogonal to all rows."""
         position = self._length % ROWS_PER_CHUNK
         if position == 0:
-            self._chunks.append(
-                torch.empty(ROWS_PER_CHUNK, self._dimension, dtype=self._dtype, device=self._device)
-            )
+            self._chunks.append(torch.empty(ROWS_PER_CHUNK, self._dimension, dtype=self._dtype, device=self._device))
         self._chunks[-1][position] = row
         self._length += 1
 
@@ -125,7 +123,7 @@ class Ritz:
 
     Attributes:
         values: θ, ascending, shape (m,).
-        residuals: bounds on ‖H y − θ y‖, shape (m,): an eigenvalue of H lies within each of its θ.
+        residuals: ‖H y − θ y‖ and measured rounding, shape (m,): an eigenvalue of H lies so near to each θ.
         coefficients: Ritz vectors y in the basis, one a row, shape (m, m).
     """
 

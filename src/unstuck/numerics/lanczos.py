@@ -165,12 +165,8 @@ class _Wanted:
         newest = krylov.ritz(slice(krylov.starts[-1], None))
         margin = self.tolerance * ritz.scale
         settled = newest.errors() <= margin
-        low_end = self.smallest == 0 or (
-            settled[0] and newest.values[0] >= ritz.values[self.smallest - 1] - margin
-        )
-        high_end = self.largest == 0 or (
-            settled[-1] and newest.values[-1] <= ritz.values[-self.largest] + margin
-        )
+        low_end = self.smallest == 0 or (settled[0] and newest.values[0] >= ritz.values[self.smallest - 1] - margin)
+        high_end = self.largest == 0 or (settled[-1] and newest.values[-1] <= ritz.values[-self.largest] + margin)
         return bool(low_end and high_end)
 
 

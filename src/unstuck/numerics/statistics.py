@@ -192,9 +192,7 @@ def _noise(times: Floats, levels: Floats) -> tuple[float, float]:
     powers, _ = np.linalg.qr(np.vander(times / times.max(), coefficients))
     rest = levels - powers @ (powers.T @ levels)
     squares = float(rest @ rest)
-    floor = (
-        np.finfo(np.float64).eps * float(np.abs(levels).max())
-    ) ** 2 * count  # equal losses have no trend
+    floor = (np.finfo(np.float64).eps * float(np.abs(levels).max())) ** 2 * count  # equal losses have no trend
     if squares <= floor:
         return math.sqrt(floor), float(count)
     correlation = float(rest[1:] @ rest[:-1]) / squares
@@ -212,9 +210,7 @@ class Ratio:
     interval: Interval
 
 
-def ratio_of_means(
-    numerators: Sequence[float], denominators: Sequence[float], confidence: float = 0.95
-) -> Ratio:
+def ratio_of_means(numerators: Sequence[float], denominators: Sequence[float], confidence: float = 0.95) -> Ratio:
     """The ratio of two means over the same draws (not the mean of ratios), with Fieller's interval (1954).
 
     The interval holds each ratio ρ ≥ 0 for which the mean of xᵢ − ρ yᵢ is within t standard errors of zero.
@@ -295,6 +291,4 @@ def gradient_noise(
         )
     inner, first, second = _checked(inner_products), _checked(first_squares), _checked(second_squares)
     signal, noise = inner.tolist(), (0.5 * samples * (first + second - 2.0 * inner)).tolist()
-    return GradientNoise(
-        squared_norm=mean(signal), trace=mean(noise), scale=ratio_of_means(noise, signal, confidence)
-    )
+    return GradientNoise(squared_norm=mean(signal), trace=mean(noise), scale=ratio_of_means(noise, signal, confidence))

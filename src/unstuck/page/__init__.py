@@ -1,4 +1,4 @@
-"""How a report looks: one offline page, for a file and a notebook. It knows types, never a plug-in by name."""
+"""How a report looks: one offline page, for a file and a notebook. It knows types, no plug-in by name."""
 
 from unstuck.page.render import render, render_fragment
 

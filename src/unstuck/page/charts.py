@@ -27,15 +27,19 @@ def arms(trials: Sequence[Mapping[str, object]], measure: str) -> dict[str, obje
         title=f"Every arm, every seed: {name}",
         x=f"{name} at the end of the trial",
         y="",
-        summary=f"A mark for each seed, a bar for the interval of the mean. {_extremes(trials)}",
+        summary=(
+            "A mark for each seed, a bar for the interval of the mean, a dashed line at the untouched mean. "
+            + _extremes(trials)
+        ),
         log_x=bool(values) and min(values) > 0 and max(values) > LOGARITHMIC_FROM * min(values),
     )
     for row, trial in enumerate(trials):
         _draw_arm(figure, row, trial)
-    figure.update_yaxes(
-        range=[len(trials) - 0.5, -0.8], tickvals=list(range(len(trials))), showticklabels=False
-    )
-    figure.update_layout(showlegend=False, height=FRAME_HEIGHT + ROW_HEIGHT * len(trials))
+    untouched = next((trial.get("mean") for trial in trials if trial.get("arm") == "untouched"), None)
+    if untouched is not None:
+        figure.add_vline(x=untouched, line={"color": plot.COLOURS["untouched"], "dash": "dash", "width": 1})
+    figure.update_yaxes(range=[len(trials) - 0.5, -0.8], tickvals=list(range(len(trials))), showticklabels=False)
+    figure.update_layout(showlegend=False, height=FRAME_HEIGHT + ROW_HEIGHT * len(trials), margin={"l": 8})
     return plot.stored(figure)
 
 

@@ -57,9 +57,7 @@ class Library:
 
     packed: str  # gzip, then base64
     hash: str  # of the source, for the policy
-    style_ids: tuple[
-        str, ...
-    ]  # of styles its map types would write into every page; an empty one keeps them out
+    style_ids: tuple[str, ...]  # of styles its map types would write into every page; an empty one keeps them out
 
 
 def assemble(*, title: str, body: Markup, pictures: Sequence[Picture]) -> str:
@@ -85,8 +83,7 @@ def assemble(*, title: str, body: Markup, pictures: Sequence[Picture]) -> str:
         library=library,
         pictures=[{"id": picture.id, "data": picture.data, "layout": picture.layout} for picture in pictures],
         themes={
-            name: plot.template(theme).to_plotly_json()
-            for name, theme in (("light", plot.LIGHT), ("dark", plot.DARK))
+            name: plot.template(theme).to_plotly_json() for name, theme in (("light", plot.LIGHT), ("dark", plot.DARK))
         },
     )
 
@@ -94,9 +91,7 @@ def assemble(*, title: str, body: Markup, pictures: Sequence[Picture]) -> str:
 @functools.cache
 def _library() -> Library:
     source = get_plotlyjs()
-    packed = gzip.compress(
-        source.encode(), compresslevel=9, mtime=0
-    )  # no time inside: same report, same page
+    packed = gzip.compress(source.encode(), compresslevel=9, mtime=0)  # no time inside: same report, same page
     return Library(
         packed=base64.b64encode(packed).decode(),
         hash=_hash(source),

@@ -76,9 +76,7 @@ def _drawable(value: object) -> object:
 
 def _describe(traces: Sequence[Traced], layout: Traced) -> str:
     """What can be said of a figure that says nothing itself: its series and its axes."""
-    names = [
-        str(trace["name"]) for trace in traces if trace.get("name") and trace.get("showlegend") is not False
-    ]
+    names = [str(trace["name"]) for trace in traces if trace.get("name") and trace.get("showlegend") is not False]
     parts = {
         "Across": _axis(layout, "xaxis"),
         "Up": _axis(layout, "yaxis"),
@@ -127,9 +125,7 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[object]], *, of: str =
     if len(kept) < len(rows):
         of = f"{len(rows):,} rows"
     return Table(
-        caption=f"An even choice from {of}; report.json has them all."
-        if of
-        else "All numbers of the picture.",
+        caption=f"An even choice from {of}; report.json has them all." if of else "All numbers of the picture.",
         header=tuple(header),
         rows=tuple(tuple(words.number(cell) for cell in row) for row in kept),
     )

@@ -37,9 +37,7 @@ def render(document: Document) -> str:
         pictures=pictures,
         diagnosed=_findings(document, of_diagnosis=True),
         others=_findings(document, of_diagnosis=False),
-        readings=[
-            (probe, history, tables.of_readings(probe, history)) for probe, history in readings.items()
-        ],
+        readings=[(probe, history, tables.of_readings(probe, history)) for probe, history in readings.items()],
         cost_table=tables.of_costs(readings),
         command=_command(document),
         words=words,
@@ -76,25 +74,18 @@ def _pictures(document: Document) -> dict[str, list[Picture]]:
     """The figures by where they stand: `trials`, `curve` and `figures`."""
     trials = mappings(document.get("trials"))
     measures = dict.fromkeys(str(trial.get("measure")) for trial in trials)  # unique, in order
-    by_measure = {
-        measure: [trial for trial in trials if str(trial.get("measure")) == measure] for measure in measures
-    }
+    by_measure = {measure: [trial for trial in trials if str(trial.get("measure")) == measure] for measure in measures}
     curve = mappings(document.get("curve"))
     columns = dict.fromkeys(key for row in curve for key in row if key != "update")
-    kept = {
-        key: value for key, value in mapping(document.get("figures")).items() if isinstance(value, Mapping)
-    }
+    kept = {key: value for key, value in mapping(document.get("figures")).items() if isinstance(value, Mapping)}
     of_trials = {key: value for key, value in kept.items() if key.split("/")[0] == TRIALS}
     groups: dict[str, dict[str, Mapping[str, Any]]] = {
-        "trials": of_trials
-        | {f"arms/{measure}": charts.arms(by_measure[measure], measure) for measure in measures},
+        "trials": of_trials | {f"arms/{measure}": charts.arms(by_measure[measure], measure) for measure in measures},
         "curve": {column: charts.curve(curve, column) for column in columns},
         "figures": {key: value for key, value in kept.items() if key not in of_trials},
     }
     return {
-        group: [
-            picture(key, figure, id=f"{group}-{place}") for place, (key, figure) in enumerate(figures.items())
-        ]
+        group: [picture(key, figure, id=f"{group}-{place}") for place, (key, figure) in enumerate(figures.items())]
         for group, figures in groups.items()
     }
 

@@ -27,9 +27,7 @@ def of_readings(probe: str, history: History) -> Table:
     for name in quantities:
         latest = next(mapping(reading[name]) for reading in reversed(values) if name in reading)
         measured = (words.measured(reading.get(name)) for reading in values)
-        rows.append(
-            (words.spaced(name), str(latest.get("unit", "")), *measured, str(latest.get("says") or ""))
-        )
+        rows.append((words.spaced(name), str(latest.get("unit", "")), *measured, str(latest.get("says") or "")))
     rows.append(("sample size", "", *(words.number(reading.get("samples")) for reading in history), ""))
     costs = (mapping(reading.get("cost")) for reading in history)
     rows.append(("cost", "", *(_spelled_cost(cost) for cost in costs), ""))
@@ -48,17 +46,12 @@ def _time(reading: Mapping[str, Any]) -> str:
 
 
 def _spelled_cost(cost: Mapping[str, Any]) -> str:
-    return (
-        ", ".join(f"{words.number(amount)} {words.spaced(kind)}" for kind, amount in cost.items())
-        or words.UNKNOWN
-    )
+    return ", ".join(f"{words.number(amount)} {words.spaced(kind)}" for kind, amount in cost.items()) or words.UNKNOWN
 
 
 def of_costs(readings: Mapping[str, History]) -> Table | None:
     """What each probe cost, summed over its readings."""
-    spent = {
-        probe: [mapping(reading.get("cost")) for reading in history] for probe, history in readings.items()
-    }
+    spent = {probe: [mapping(reading.get("cost")) for reading in history] for probe, history in readings.items()}
     kinds = dict.fromkeys(kind for costs in spent.values() for cost in costs for kind in cost)
     if not kinds:
         return None

@@ -15,8 +15,7 @@ CONFIDENCE_WORDS = ((0.9, "very high"), (0.65, "high"), (0.35, "medium"), (0.1, 
 PROOF_WORDS = {
     "proved": "The remedy made for this cause worked, more of it worked more, the suspected quantity moved "
     "before the loss did, and planting the fault again brought it back.",
-    "likely": "The cause shows its own signal and the trials agree; it has not been proved by planting the "
-    "fault again.",
+    "likely": "What was measured and what was tried agree; the full proof was not made.",
     "works-unproved": "The remedy works; that this cause is the reason has not been shown.",
     "unknown": "The evidence does not decide.",
 }
@@ -58,10 +57,13 @@ def measured(entry: object) -> str:
     value, error = entry.get("value"), entry.get("error")
     if value is None:
         return "not finite" if entry.get("non_finite") else UNKNOWN
-    if isinstance(error, Sequence) and len(error) == 2:
-        return f"{number(value)} ({number(error[0])} to {number(error[1])})"
-    if isinstance(error, int | float) and isinstance(value, int | float) and 0 < error < math.inf:
-        return _with_error(float(value), float(error))
+    match value, error:
+        case int() | float(), int() | float() if 0 < error < math.inf:
+            (middle, spread), power = _rounded((value, error), error)
+            return f"({middle} ± {spread}){power}" if power else f"{middle} ± {spread}"
+        case int() | float(), [int() | float() as low, int() | float() as high] if low < high:
+            (middle, low_end, high_end), power = _rounded((value, low, high), (high - low) / 2)
+            return f"{middle} ({low_end} to {high_end}){power}"
     return number(value)
 
 
@@ -121,10 +123,10 @@ def _decimal(value: float, *, digits: int) -> str:
     return (text.rstrip("0").rstrip(".") if "." in text else text).replace("-", "−")
 
 
-def _with_error(value: float, error: float) -> str:
-    """Both to the second digit of the error, and under one power of ten."""
-    exponent = _exponent(max(abs(value), error))
+def _rounded(values: Sequence[float], error: float) -> tuple[list[str], str]:
+    """The values to the second digit of the error, under one power of ten if they need one."""
+    exponent = _exponent(max(map(abs, (*values, error))))
     scale = exponent if _is_extreme(exponent) else 0
     decimals = max(0, 1 - _exponent(error) + scale)
-    low, high = (f"{part / 10.0**scale:,.{decimals}f}".replace("-", "−") for part in (value, error))
-    return f"({low} ± {high}) × {_power_of_ten(scale)}" if scale else f"{low} ± {high}"
+    texts = [f"{round(value / 10.0**scale, decimals) + 0.0:,.{decimals}f}".replace("-", "−") for value in values]
+    return texts, f" × {_power_of_ten(scale)}" if scale else ""

@@ -34,6 +34,7 @@ class DirectionReading(Reading):
     slope: Estimate = quantity("loss / update", "trend of the batch losses, and its standard error")
     cosine: float = quantity("", "median cosine between successive gradients; below 0 the steps turn back")
     largest: float = quantity("loss", "highest batch loss on the way")
+    typical_norm: float = quantity("loss / unit", "median gradient norm on the way")
     broke_at: int | None = quantity("update", "where the loss stopped being finite; none where it did not")
     losses: tuple[float, ...] = ()
 
@@ -64,9 +65,7 @@ class Direction:
 
     def measure(self, view: View, budget: Budget) -> DirectionReading:
         updates = max(2, min(WINDOW, budget.updates))
-        run = walk(
-            view.problem.branch(), updates, order=view.seed, sample=view.sample, checkpoints=(0, updates)
-        )
+        run = walk(view.problem.branch(), updates, order=view.seed, sample=view.sample, checkpoints=(0, updates))
         view.gradient_evaluations += len(run.curve) * view.problem.accumulate
         return of_run(run, samples=view.samples)
 
@@ -85,6 +84,7 @@ def of_run(run: Run, *, samples: int) -> DirectionReading:
         slope=Estimate(fitted.slope, fitted.standard_error) if fitted else Estimate(0.0, math.inf),
         cosine=median(cosines) if cosines else 0.0,
         largest=max(losses, default=math.nan),
+        typical_norm=median([row.gradient_norm for row in run.curve if math.isfinite(row.gradient_norm)] or [0.0]),
         broke_at=run.broke_at,
         losses=tuple(losses),
     )

@@ -38,12 +38,8 @@ class EscapeReading(Reading):
     chapter: ClassVar[int] = 1
 
     loss: float = quantity("loss", "over the sample, where we stand")
-    gradient_drop: float = quantity(
-        "loss", f"lost in {DESCENT_STEPS} steps along the gradient, the best length each"
-    )
-    curvature_drop: float = quantity(
-        "loss", "lost along the direction of most negative curvature, best length"
-    )
+    gradient_drop: float = quantity("loss", f"lost in {DESCENT_STEPS} steps along the gradient, the best length each")
+    curvature_drop: float = quantity("loss", "lost along the direction of most negative curvature, best length")
     curvature_length: float = quantity("unit", "that best length, with its sign")
     predicted_ratio: float = quantity(
         "",
@@ -53,6 +49,7 @@ class EscapeReading(Reading):
         "loss", f"lost in {DESCENT_STEPS} gradient steps after a perturbation, median of {PERTURBATIONS}"
     )
     symmetric: float = quantity("", "share of the weight matrices whose rows are all alike (or all zero)")
+    seed: int = 0
     lengths: tuple[float, ...] = ()
     losses: tuple[float, ...] = ()
 
@@ -77,7 +74,7 @@ class Escape:
     reads: ClassVar[type[Reading]] = EscapeReading
     curvature: ClassVar[bool] = True
 
-    def measure(self, view: View, budget: Budget) -> EscapeReading:  # noqa: ARG002 - a fixed number of passes
+    def measure(self, view: View, budget: Budget) -> EscapeReading:
         loss = view.loss_at(view.point)
         unit = initial_norm(view)
         line = along_curvature(view, unit)
@@ -100,6 +97,7 @@ class Escape:
             predicted_ratio=_predicted_ratio(view, line, loss),
             perturbed_drop=fallen[len(fallen) // 2],
             symmetric=_symmetric(view.point),
+            seed=view.seed,
             lengths=tuple(at for at, _ in shown),
             losses=tuple(value for _, value in shown),
         )

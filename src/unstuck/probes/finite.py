@@ -29,9 +29,7 @@ class FiniteReading(Reading):
     chapter: ClassVar[int] = 0
 
     finite: bool = quantity("", "every number looked at is finite")
-    kind: str = quantity(
-        "", "data, parameter, optimizer, module, loss or gradient; empty where all is finite"
-    )
+    kind: str = quantity("", "data, parameter, optimizer, module, loss or gradient; empty where all is finite")
     place: str = quantity("", "the first place")
     share: float = quantity("", "share of the numbers there that are not finite")
 
@@ -43,7 +41,7 @@ class Finite:
     reads: ClassVar[type[Reading]] = FiniteReading
     curvature: ClassVar[bool] = False
 
-    def measure(self, view: View, budget: Budget) -> FiniteReading:  # noqa: ARG002 - one pass
+    def measure(self, view: View, budget: Budget) -> FiniteReading:
         kind, place, share = next(_broken(view), ("", "", 0.0))
         return FiniteReading(
             update=view.update,
@@ -80,11 +78,7 @@ def _broken_batch(batch: Batch) -> Iterator[tuple[str, str, float]]:
     for name, part in parts.items():
         for tensor in tensors_of(tuple(part) if isinstance(part, list) else part):
             if _bad(tensor):
-                rows = (
-                    (~torch.isfinite(tensor)).flatten(1).any(1)
-                    if tensor.dim() > 1
-                    else ~torch.isfinite(tensor)
-                )
+                rows = (~torch.isfinite(tensor)).flatten(1).any(1) if tensor.dim() > 1 else ~torch.isfinite(tensor)
                 yield "data", f"{name} ({int(rows.sum())} of {len(rows)} samples looked at)", _bad(tensor)
 
 
@@ -98,9 +92,7 @@ def _broken_pass(view: View, batch: Batch) -> Iterator[tuple[str, str, float]]:
             found: list[float] = []
             map_tensors(lambda tensor: _kept(tensor, found), outputs)
             if any(found):
-                seen.append(
-                    ("module", f"the output of {name or 'the model'} ({type(module).__name__})", max(found))
-                )
+                seen.append(("module", f"the output of {name or 'the model'} ({type(module).__name__})", max(found)))
 
         return hook
 

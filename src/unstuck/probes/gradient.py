@@ -35,9 +35,7 @@ class GradientReading(Reading):
 
     loss: Estimate = quantity("loss", "mean over the sample; its error is the standard error over batches")
     norm: float = quantity("loss / unit", "norm of the gradient over the sample")
-    noise: float = quantity(
-        "loss / unit", "standard error of that gradient; 0 where the sample is all the data"
-    )
+    noise: float = quantity("loss / unit", "standard error of that gradient; 0 where the sample is all the data")
     squared_norm: Estimate = quantity(
         "(loss / unit)²",
         "unbiased estimate of the squared norm, from halves of the sample that share no batch",
@@ -77,7 +75,7 @@ class Gradient:
     reads: ClassVar[type[Reading]] = GradientReading
     curvature: ClassVar[bool] = False
 
-    def measure(self, view: View, budget: Budget) -> GradientReading:  # noqa: ARG002 - the sample is the limit
+    def measure(self, view: View, budget: Budget) -> GradientReading:
         total = view.gradient
         count = len(view.gradients)
         # With batches g_i of equal size and mean G, E Σ|g_i − G|² / (count − 1) is the trace of one batch's
@@ -113,9 +111,7 @@ def _squared_norm(view: View) -> Estimate:
     products = [[dot(a, b) for b in total] for a in total]
     pairs = sum(map(sum, products)) - sum(products[i][i] for i in range(count))
     estimate = pairs / (count * (count - 1))
-    without = [
-        (pairs - 2 * (sum(products[i]) - products[i][i])) / ((count - 1) * (count - 2)) for i in range(count)
-    ]
+    without = [(pairs - 2 * (sum(products[i]) - products[i][i])) / ((count - 1) * (count - 2)) for i in range(count)]
     mean = sum(without) / count
     error = ((count - 1) / count * sum((value - mean) ** 2 for value in without)) ** 0.5
     return Estimate(estimate, error)

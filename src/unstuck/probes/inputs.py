@@ -30,9 +30,7 @@ class InputsReading(Reading):
     features: int = quantity("", "features along it; 0 where the inputs are not floating-point numbers")
     size: float = quantity("input", "root mean square over all inputs")
     largest_over_typical: float = quantity("", "deviation of the widest feature over the median one")
-    typical_over_smallest: float = quantity(
-        "", "median deviation over the narrowest 5 % (constant ones left out)"
-    )
+    typical_over_smallest: float = quantity("", "median deviation over the narrowest 5 % (constant ones left out)")
     offset: float = quantity("", "median over features of |mean| / deviation")
     constant: float = quantity("", "share of features that never change")
     deviations: tuple[float, ...] = ()
@@ -59,7 +57,7 @@ class Inputs:
     reads: ClassVar[type[Reading]] = InputsReading
     curvature: ClassVar[bool] = False
 
-    def measure(self, view: View, budget: Budget) -> InputsReading:  # noqa: ARG002 - the sample is the limit
+    def measure(self, view: View, budget: Budget) -> InputsReading:
         try:
             parts = [first_input(batch) for batch in view.sample]
         except InputError as error:
@@ -72,11 +70,7 @@ class Inputs:
         varying = deviation[deviation > 1e-7 * (mean.abs() + deviation.max())]
         typical = float(varying.median()) if len(varying) else 0.0
         smallest = float(torch.quantile(varying, 0.05)) if len(varying) else 0.0
-        offset = (
-            (mean[deviation > 0].abs() / deviation[deviation > 0]).median()
-            if len(varying)
-            else mean.abs().max()
-        )
+        offset = (mean[deviation > 0].abs() / deviation[deviation > 0]).median() if len(varying) else mean.abs().max()
         shown = varying.sort(descending=True).values
         return InputsReading(
             update=view.update,

@@ -40,9 +40,7 @@ class OutputsReading(Reading):
     chapter: ClassVar[int] = 4
 
     loss: Estimate = quantity("loss", "own loss over the sample, with its standard error over batches")
-    constant: float | None = quantity(
-        "loss", "own loss of the best constant output, which ignores the inputs"
-    )
+    constant: float | None = quantity("loss", "own loss of the best constant output, which ignores the inputs")
     form: str = quantity("", "what the loss computes")
     kind: str = quantity("", "what the outputs are: probabilities (they sum to one), shares (within 0 and 1), "
                              "log-probabilities, scores")  # fmt: skip
@@ -68,7 +66,7 @@ class Outputs:
     reads: ClassVar[type[Reading]] = OutputsReading
     curvature: ClassVar[bool] = False
 
-    def measure(self, view: View, budget: Budget) -> OutputsReading:  # noqa: ARG002 - one pass
+    def measure(self, view: View, budget: Budget) -> OutputsReading:
         losses, outputs, targets = _pass(view)
         mean = sum(s * v for s, v in zip(view.shares, losses, strict=True))
         spread = 0.0
@@ -91,9 +89,7 @@ class Outputs:
             high=float(outputs.max()),
             classes=outputs.shape[1] if outputs.dim() > 1 else 1,
             binary_targets=bool(((targets == 0) | (targets == 1)).all()),
-            input_dependence=float(
-                outputs.std(0, correction=0).mean() / outputs.std(correction=0).clamp_min(1e-12)
-            ),
+            input_dependence=float(outputs.std(0, correction=0).mean() / outputs.std(correction=0).clamp_min(1e-12)),
             slope_over_error=_slope_over_error(view, outputs, targets, kind),
         )
 
@@ -117,9 +113,7 @@ def _pass(view: View) -> tuple[list[float], Tensor | None, Tensor | None]:
 
 
 def _opaque(view: View, loss: Estimate) -> OutputsReading:
-    because = (
-        "the model's outputs are not one tensor, or the loss is computed in `step`: only the loss is read"
-    )
+    because = "the model's outputs are not one tensor, or the loss is computed in `step`: only the loss is read"
     return OutputsReading(
         update=view.update,
         samples=view.samples,
@@ -188,9 +182,7 @@ def _forms(outputs: Tensor, targets: Tensor) -> dict[str, Form]:
     return {
         "squared error": lambda o, t: (o - t.view_as(o)).pow(2).mean(),
         "binary cross-entropy": lambda o, t: F.binary_cross_entropy(o, t.view_as(o).float()),
-        "binary cross-entropy of scores": lambda o, t: F.binary_cross_entropy_with_logits(
-            o, t.view_as(o).float()
-        ),
+        "binary cross-entropy of scores": lambda o, t: F.binary_cross_entropy_with_logits(o, t.view_as(o).float()),
         "cross-entropy": lambda o, t: F.cross_entropy(o, t.view_as(o).float()),
     }
 

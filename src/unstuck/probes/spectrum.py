@@ -41,9 +41,7 @@ class SpectrumReading(Reading):
     dimension: int = quantity("", "trainable parameters")
     exact: bool = quantity("", "whether all eigenvalues were computed")
     largest: Estimate = quantity("loss / unit²", "largest eigenvalue, with a bound on its error")
-    lowest: Estimate = quantity(
-        "loss / unit²", "most negative (or smallest) eigenvalue, with a bound on its error"
-    )
+    lowest: Estimate = quantity("loss / unit²", "most negative (or smallest) eigenvalue, with a bound on its error")
     lowest_plausible: float = quantity(
         "loss / unit²", "no eigenvalue lies below this, but for a failure of probability 1 %"
     )
@@ -98,7 +96,7 @@ class Spectrum:
     reads: ClassVar[type[Reading]] = SpectrumReading
     curvature: ClassVar[bool] = True
 
-    def measure(self, view: View, budget: Budget) -> SpectrumReading:  # noqa: ARG002 - a fixed number of products
+    def measure(self, view: View, budget: Budget) -> SpectrumReading:
         return _exact(view) if view.hessian.dimension <= EXACT else _estimated(view)
 
 
@@ -157,12 +155,8 @@ def _estimated(view: View) -> SpectrumReading:
         largest=Estimate(ends.largest.values[-1], ends.largest.bounds[-1]),
         lowest=Estimate(ends.smallest.values[0], ends.smallest.bounds[0]),
         lowest_plausible=lowest_plausible(ends),
-        minimum_ratio=_half(
-            shares.positive.value, shares.positive.interval.low, shares.positive.interval.high
-        ),
-        near_zero=_half(
-            shares.near_zero.value, shares.near_zero.interval.low, shares.near_zero.interval.high
-        ),
+        minimum_ratio=_half(shares.positive.value, shares.positive.interval.low, shares.positive.interval.high),
+        near_zero=_half(shares.near_zero.value, shares.near_zero.interval.low, shares.near_zero.interval.high),
         newton_residual=residual.value,
         eigenvector=_shown(ends.smallest.vectors[0]),
         engine=view.hessian.rung,

@@ -39,7 +39,9 @@ class StepReading(Reading):
     title: ClassVar[str] = "The loss along the present step"
     chapter: ClassVar[int] = 3
 
+    optimizer: str = quantity("", "the optimizer's class")
     rate: float = quantity("", "learning rate of the first parameter group")
+    momentum: float = quantity("", "share of the last movement that is kept (β₁ for Adam's kin)")
     best_multiple: Estimate = quantity(
         "steps",
         "multiple of the present step at which the loss is lowest; its error is half the range over batches",
@@ -51,9 +53,7 @@ class StepReading(Reading):
         "loss / unit²", "largest curvature that the update rule sees (preconditioned where it divides by σ)"
     )
     limit: float | None = quantity("loss / unit²", "largest curvature that this rule and rate can walk")
-    sharpness_over_limit: float | None = quantity(
-        "", "above 1 the rule diverges on a quadratic of that curvature"
-    )
+    sharpness_over_limit: float | None = quantity("", "above 1 the rule diverges on a quadratic of that curvature")
     rule: str = ""
     multiples: tuple[float, ...] = ()
     losses: tuple[tuple[float, ...], ...] = ()
@@ -70,9 +70,7 @@ class StepReading(Reading):
         )
         start = self.losses[0][0] if self.losses else 1.0
         for number, losses in enumerate(self.losses, 1):
-            kept = [
-                (m, v) for m, v in zip(self.multiples, losses[1:], strict=True) if v < 3 * abs(start) + 1e-12
-            ]
+            kept = [(m, v) for m, v in zip(self.multiples, losses[1:], strict=True) if v < 3 * abs(start) + 1e-12]
             plot.line(figure, [m for m, _ in kept], [v for _, v in kept], name=f"update from batch {number}")
         figure.add_vline(x=1.0, line_dash="dot", annotation_text="the present step")
         return figure
@@ -85,7 +83,8 @@ class Step:
     reads: ClassVar[type[Reading]] = StepReading
     curvature: ClassVar[bool] = True
 
-    def measure(self, view: View, budget: Budget) -> StepReading:  # noqa: ARG002 - a fixed number of passes
+    def measure(self, view: View, budget: Budget) -> StepReading:
+        group = view.problem.optimizer.param_groups[0]
         start = view.loss_at(view.point)
         directions = [_update(view, batch) for batch in view.sample[:DIRECTIONS]]
         lines = [_along(view, direction, start) for direction in directions]
@@ -97,7 +96,9 @@ class Step:
         return StepReading(
             update=view.update,
             samples=view.samples,
-            rate=float(view.problem.optimizer.param_groups[0]["lr"]),
+            optimizer=type(view.problem.optimizer).__name__,
+            rate=float(group["lr"]),
+            momentum=float(group.get("momentum") or group.get("betas", (0.0,))[0]),
             best_multiple=Estimate(middle, (max(best) - min(best)) / 2),
             critical_multiple=min(_critical(line, m, start) for line, m in zip(lines, best, strict=True)),
             best_drop=Estimate(sum(drops) / len(drops), (max(drops) - min(drops)) / 2),

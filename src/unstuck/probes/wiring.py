@@ -39,7 +39,7 @@ class Wiring:
     reads: ClassVar[type[Reading]] = WiringReading
     curvature: ClassVar[bool] = False
 
-    def measure(self, view: View, budget: Budget) -> WiringReading:  # noqa: ARG002 - one update, always
+    def measure(self, view: View, budget: Budget) -> WiringReading:
         branch = view.problem.branch()
         named: dict[str, Tensor] = dict(branch.model.named_parameters())
         listed = {id(p) for group in branch.optimizer.param_groups for p in group["params"]}
@@ -48,11 +48,7 @@ class Wiring:
         update(branch, [view.sample[0]])
 
         def names(*, trainable: bool, in_optimizer: bool) -> list[str]:
-            return [
-                n
-                for n, p in named.items()
-                if p.requires_grad is trainable and (id(p) in listed) is in_optimizer
-            ]
+            return [n for n, p in named.items() if p.requires_grad is trainable and (id(p) in listed) is in_optimizer]
 
         wired = names(trainable=True, in_optimizer=True)
         missing = names(trainable=True, in_optimizer=False)

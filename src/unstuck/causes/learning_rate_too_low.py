@@ -1,0 +1,80 @@
+"""Learning rate too low: crawling, or a schedule that reached zero early.
+
+What it means: every step goes the right way and is a fraction of what it could be. How it shows: along the real
+update the loss keeps falling for many times its length; the stability limit is far away; successive gradients
+agree. What is mistaken for it: parameters that are not wired, a gradient that has vanished (here it is of normal
+size), a loss that is flat where the model is wrong. What to do: raise the rate. References: the lecture's chapter
+3; diagnosis by the step along the update as in Schneider et al. 2021 (Cockpit).
+"""
+
+from __future__ import annotations
+
+from unstuck.cause import Cause, Evidence, Judgement
+from unstuck.probes.direction import DirectionReading
+from unstuck.probes.gradient import GradientReading
+from unstuck.probes.step import StepReading
+from unstuck.reading import History
+from unstuck.remedies.raise_learning_rate import RaiseLearningRate
+from unstuck.specimens import bowl, healthy, rate_too_low
+
+SHORT = 10.0
+"""Best multiple of the present step from which it counts as too short; tuned rates measured 1 to 12."""
+
+FAR_FROM_LIMIT = 0.3
+"""Sharpness over the stability limit: above it there is no room for a raise that would matter."""
+
+
+def judge(
+    step: History[StepReading], gradient: History[GradientReading], direction: History[DirectionReading]
+) -> Judgement:
+    """At the last look, where the optimizer has its state and momentum its length."""
+    reading, slope = step.latest, gradient.at(step.latest.update)
+    room = reading.sharpness_over_limit is None or reading.sharpness_over_limit < FAR_FROM_LIMIT
+    multiple = reading.best_multiple.low
+    alive = not slope.negligible and direction.first.broke_at is None
+    score = 0.1
+    if alive and room and reading.best_drop.low > 0:
+        score = 0.85 if multiple > 10 * SHORT else 0.65 if multiple > SHORT else 0.2
+    evidence = [
+        Evidence(
+            reading="step",
+            update=reading.update,
+            value=reading.best_multiple.value,
+            unit="steps",
+            expected=f"below {SHORT:g}",
+            says=f"the loss falls until {reading.best_multiple.value:.3g} times the present step, by "
+            f"{reading.best_drop.value:.2g}",
+        ),
+        Evidence(
+            reading="direction",
+            update=direction.first.update,
+            value=direction.first.cosine,
+            unit="",
+            expected="well below 1",
+            says=f"successive gradients have a cosine of {direction.first.cosine:.2g}: "
+            + ("the walk hardly moves" if direction.first.cosine > 0.5 else "the surface changes under the walk"),
+        ),
+    ]
+    if reading.sharpness_over_limit is not None:
+        evidence.append(
+            Evidence(
+                reading="step",
+                update=reading.update,
+                value=reading.sharpness_over_limit,
+                unit="of the limit",
+                expected=f"above {FAR_FROM_LIMIT:g}",
+                says=f"the sharpness is {reading.sharpness_over_limit:.2g} of what this rule and rate can walk",
+            )
+        )
+    return Judgement(score=score, evidence=tuple(evidence))
+
+
+LEARNING_RATE_TOO_LOW = Cause(
+    slug="learning-rate-too-low",
+    means="every step is a fraction of what it could be",
+    chapter=3,
+    judge=judge,
+    remedies=(RaiseLearningRate,),
+    sick=(rate_too_low,),
+    well=(healthy, bowl),
+)

@@ -1,0 +1,116 @@
+"""Saddle point: the gradient is negligible and the surface still falls along some direction.
+
+What it means: the walk stands still at a point that is no minimum. How it shows: the gradient is below its noise,
+the quadratic model has a critical point here (Frye's residual), the Hessian has an eigenvalue below zero beyond its
+error, and a step along its eigenvector lowers the loss where steps along the gradient do not. At a degenerate
+saddle the Hessian vanishes as well (three layers and more at zero): there units are identical or zero, and the loss
+falls once that symmetry is broken. What is mistaken for it: a plateau with a small but usable gradient; a local
+minimum; dead units. What to do: escape, or initialize so that units differ. References: Dauphin et al. 2014; Frye et
+al. 2021; the lecture's chapter 1.
+"""
+
+from __future__ import annotations
+
+from unstuck.cause import Cause, Evidence, Judgement
+from unstuck.probes.escape import EscapeReading
+from unstuck.probes.gradient import GradientReading
+from unstuck.probes.spectrum import SpectrumReading
+from unstuck.reading import History
+from unstuck.remedies.add_momentum import AddMomentum
+from unstuck.remedies.escape_saddle import EscapeSaddle
+from unstuck.remedies.reinitialize import Reinitialize
+from unstuck.specimens import bowl, deep_product_at_origin, healthy, product_at_origin, zero_initialized
+
+CRITICAL = 0.1
+"""Frye's residual below which there is a critical point to speak of (papers: 0.9 and above is gradient-flat)."""
+
+MATERIAL = 0.02
+"""Share of the loss that a way down has to remove to count as one."""
+
+ADVANTAGE = 3.0
+"""How much farther down than the gradient's own way a way out has to lead."""
+
+
+def judge(
+    gradient: History[GradientReading], spectrum: History[SpectrumReading], escape: History[EscapeReading]
+) -> Judgement:
+    """At the last point looked at, or failing that at the first."""
+    for ways in (escape.latest, escape.first):
+        slope, curvature = gradient.at(ways.update), spectrum.at(ways.update)
+        score = _score(slope, curvature, ways)
+        if score >= 0.5:
+            break
+    return Judgement(score=score, evidence=_evidence(slope, curvature, ways), from_update=ways.update)
+
+
+def _score(slope: GradientReading, curvature: SpectrumReading, ways: EscapeReading) -> float:
+    if not slope.negligible:
+        return 0.1
+    needed = max(ADVANTAGE * ways.gradient_drop, MATERIAL * abs(ways.loss))
+    if curvature.negative and curvature.newton_residual < CRITICAL and ways.curvature_drop > needed:
+        return 0.9
+    if ways.symmetric > 0 and ways.perturbed_drop > needed:
+        return 0.8
+    return 0.2
+
+
+def _evidence(slope: GradientReading, curvature: SpectrumReading, ways: EscapeReading) -> tuple[Evidence, ...]:
+    ratio = curvature.minimum_ratio
+    return (
+        Evidence(
+            reading="gradient",
+            update=slope.update,
+            value=slope.norm,
+            unit="loss / unit",
+            expected=f"about {slope.typical:.2g}",
+            says=f"the gradient's norm is {slope.norm:.3g} ± {slope.noise:.2g}; {slope.typical:.2g} is typical for "
+            "this network",
+        ),
+        Evidence(
+            reading="spectrum",
+            update=curvature.update,
+            value=curvature.lowest.value,
+            unit="loss / unit²",
+            expected="not below 0",
+            says=f"eigenvalues from {curvature.lowest.value:.3g} ± {curvature.lowest.error:.1g} to "
+            f"{curvature.largest.value:.3g} ± {curvature.largest.error:.1g}; minimum ratio {ratio.value:.2f} ± "
+            f"{ratio.error:.2f}",
+        ),
+        Evidence(
+            reading="spectrum",
+            update=curvature.update,
+            value=curvature.newton_residual,
+            unit="",
+            expected=f"below {CRITICAL:g} at a critical point",
+            says=f"Frye's residual is {curvature.newton_residual:.2g}",
+        ),
+        Evidence(
+            reading="escape",
+            update=ways.update,
+            value=ways.curvature_drop,
+            unit="loss",
+            expected="0 at a minimum",
+            says=f"along the most negative curvature the loss falls by {ways.curvature_drop:.3g}, "
+            f"along the gradient by {ways.gradient_drop:.2g}",
+        ),
+        Evidence(
+            reading="escape",
+            update=ways.update,
+            value=ways.perturbed_drop,
+            unit="loss",
+            expected=f"about {ways.gradient_drop:.2g}",
+            says=f"with the symmetry broken it falls by {ways.perturbed_drop:.3g}; "
+            f"in {ways.symmetric:.0%} of the weight matrices all units are alike",
+        ),
+    )
+
+
+SADDLE_POINT = Cause(
+    slug="saddle-point",
+    means="the gradient is negligible, and a way down exists",
+    chapter=1,
+    judge=judge,
+    remedies=(EscapeSaddle, Reinitialize, AddMomentum),
+    sick=(product_at_origin, deep_product_at_origin, zero_initialized),
+    well=(healthy, bowl),
+)

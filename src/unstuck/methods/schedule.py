@@ -1,0 +1,28 @@
+"""Learning-rate schedules as functions of the update number, and scaling a problem's rates.
+
+Lecture chapter 3.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+
+def inverse_square_root(update: int, over: int) -> float:
+    """The lecture's decay η_t = η / √(t + 1), with ``over`` updates as the unit of t."""
+    return float((1 + update / over) ** -0.5)
+
+
+def scale_rates(optimizer: torch.optim.Optimizer, scheduler: Any, factor: float) -> None:
+    """Multiply every learning rate by ``factor``, in place: the present ones and those a scheduler starts from."""
+    for group in optimizer.param_groups:
+        group["lr"] = group["lr"] * factor
+        if "initial_lr" in group:
+            group["initial_lr"] = group["initial_lr"] * factor
+        for bound in ("max_lr", "min_lr"):  # the one-cycle policy keeps its bounds in the group
+            if bound in group:
+                group[bound] = group[bound] * factor
+    if scheduler is not None and hasattr(scheduler, "base_lrs"):
+        scheduler.base_lrs = [rate * factor for rate in scheduler.base_lrs]

@@ -1,0 +1,27 @@
+"""Remedies, one file each: what can be changed. In the order of how much they interfere."""
+
+from typing import Any
+
+from unstuck.remedies.add_momentum import AddMomentum
+from unstuck.remedies.clip_gradient import ClipGradient
+from unstuck.remedies.cross_entropy import CrossEntropy
+from unstuck.remedies.decay_learning_rate import DecayLearningRate
+from unstuck.remedies.escape_saddle import EscapeSaddle
+from unstuck.remedies.lower_learning_rate import LowerLearningRate
+from unstuck.remedies.normalize_inputs import NormalizeInputs
+from unstuck.remedies.raise_learning_rate import RaiseLearningRate
+from unstuck.remedies.reinitialize import Reinitialize
+from unstuck.remedies.train_all_parameters import TrainAllParameters
+
+ALL: tuple[type[Any], ...] = (
+    TrainAllParameters,
+    NormalizeInputs,
+    CrossEntropy,
+    LowerLearningRate,
+    DecayLearningRate,
+    RaiseLearningRate,
+    ClipGradient,
+    AddMomentum,
+    EscapeSaddle,
+    Reinitialize,
+)

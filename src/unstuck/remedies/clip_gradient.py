@@ -1,0 +1,43 @@
+"""Clip the gradient's norm, so that one steep place cannot throw the walk away."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+from unstuck.probes.direction import DirectionReading
+from unstuck.problem import Problem
+from unstuck.reading import Readings
+from unstuck.remedy import Intervention
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipGradient:
+    """Scale gradients longer than ``norm`` down to it (Pascanu et al. 2013)."""
+
+    slug: ClassVar[str] = "clip-gradient"
+    chapter: ClassVar[int] = 0
+    intervention: ClassVar[Intervention] = Intervention.CLIPPING
+    norm: float
+
+    @classmethod
+    def propose(cls, readings: Readings) -> tuple[Self, ...]:
+        """The median norm on the way, and a tenth of it."""
+        walks = readings.get(DirectionReading)
+        typical = walks.first.typical_norm if walks is not None else 0.0
+        return tuple(cls(norm=float(f"{share * typical:.2g}")) for share in (1.0, 0.1) if typical > 0)
+
+    def apply(self, branch: Problem) -> Problem:
+        """The branch, clipping."""
+        return dataclasses.replace(branch, clip_norm=self.norm)
+
+    def says(self) -> str:
+        """In a sentence."""
+        return f"clip the gradient's norm at {self.norm:g}"
+
+    def diff(self, problem: Problem) -> str:
+        """One line between backward and step."""
+        return (
+            f" loss.backward()\n+torch.nn.utils.clip_grad_norm_(model.parameters(), {self.norm:g})\n optimizer.step()"
+        )

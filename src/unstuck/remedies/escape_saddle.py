@@ -1,0 +1,75 @@
+"""Leave a saddle along the direction of most negative curvature; at a degenerate one, by a perturbation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+import torch
+
+from unstuck.initial import perturbation
+from unstuck.probes.escape import EscapeReading
+from unstuck.problem import Problem
+from unstuck.reading import Readings
+from unstuck.remedy import Intervention
+from unstuck.vector import Point, moved, unflatten
+from unstuck.view import View
+
+
+@dataclass(frozen=True, kw_only=True)
+class EscapeSaddle:
+    """One move off the saddle; the training then goes on as it was.
+
+    The settings say how the direction is computed, not the vector: the eigenvector of the lowest Hessian
+    eigenvalue over the sample of ``seed``, ``length`` along it; or, with ``way`` "perturbation", a random
+    direction of the size of an ordinary initialization.
+    """
+
+    slug: ClassVar[str] = "escape-saddle"
+    chapter: ClassVar[int] = 1
+    intervention: ClassVar[Intervention] = Intervention.POINT
+    way: str
+    length: float
+    update: int
+    seed: int = 0
+
+    @classmethod
+    def propose(cls, readings: Readings) -> tuple[Self, ...]:
+        """The length that the escape probe found best, at the last point it looked at."""
+        escapes = readings.get(EscapeReading)
+        if escapes is None:
+            return ()
+        best = escapes.latest
+        if best.curvature_drop > 0:
+            return (cls(way="negative curvature", length=best.curvature_length, update=best.update, seed=best.seed),)
+        return (cls(way="perturbation", length=1.0, update=best.update, seed=best.seed),)
+
+    def apply(self, branch: Problem) -> Problem:
+        """The branch, moved."""
+        point = branch.point()
+        there = moved(point, self._direction(branch, point), self.length)
+        with torch.no_grad():
+            for name, parameter in branch.model.named_parameters():
+                if name in there:
+                    parameter.copy_(there[name])
+        return branch
+
+    def _direction(self, branch: Problem, point: Point) -> Point:
+        view = View(branch, update=self.update, seed=self.seed)
+        if self.way == "perturbation":
+            return perturbation(branch.model, point, view.generator(61))
+        return unflatten(view.extremes.smallest.vectors[0], point)
+
+    def says(self) -> str:
+        """In a sentence."""
+        if self.way == "perturbation":
+            return "break the symmetry: add noise of the size of an ordinary initialization to the weights"
+        return f"step {abs(self.length):.3g} along the eigenvector of the most negative curvature"
+
+    def diff(self, problem: Problem) -> str:
+        """The prescription is applied by the library, as it needs the eigenvector."""
+        return (
+            '+report = unstuck.Report.read("report.json")\n'
+            "+treated = report.prescription.apply(problem)  # moves a copy of the model off the saddle\n"
+            "+model.load_state_dict(treated.model.state_dict())"
+        )

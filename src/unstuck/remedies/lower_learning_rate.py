@@ -1,0 +1,52 @@
+"""Lower the learning rate until the steps fit the valley."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+from unstuck.methods.schedule import scale_rates
+from unstuck.probes.step import StepReading
+from unstuck.problem import Problem
+from unstuck.reading import Readings
+from unstuck.remedy import Intervention
+
+OF_THE_LIMIT = (0.5, 0.15, 0.05)
+"""Doses as shares of the stability limit, where it is known and exceeded."""
+
+BLIND = (0.1, 0.01, 0.001)
+"""Doses where it is not."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LowerLearningRate:
+    """Every rate times ``factor``, below one."""
+
+    slug: ClassVar[str] = "lower-learning-rate"
+    chapter: ClassVar[int] = 3
+    intervention: ClassVar[Intervention] = Intervention.RATE
+    factor: float
+
+    @classmethod
+    def propose(cls, readings: Readings) -> tuple[Self, ...]:
+        """From the stability limit at the start, where walking has not yet bent the surface."""
+        steps = readings.get(StepReading)
+        over = None if steps is None else steps.first.sharpness_over_limit
+        if over is not None and over > 1:
+            return tuple(cls(factor=float(f"{share / over:.2g}")) for share in OF_THE_LIMIT)
+        return tuple(cls(factor=factor) for factor in BLIND)
+
+    def apply(self, branch: Problem) -> Problem:
+        """The branch with its rates scaled."""
+        scale_rates(branch.optimizer, branch.scheduler, self.factor)
+        return branch
+
+    def says(self) -> str:
+        """In a sentence."""
+        return f"multiply the learning rate by {self.factor:g}"
+
+    def diff(self, problem: Problem) -> str:
+        """The changed argument of the optimizer."""
+        rate = float(problem.optimizer.param_groups[0]["lr"])
+        name = type(problem.optimizer).__name__
+        return f"-optimizer = {name}(..., lr={rate:g})\n+optimizer = {name}(..., lr={rate * self.factor:g})"

@@ -1,0 +1,52 @@
+"""Let every parameter learn that was left out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+from unstuck.probes.wiring import WiringReading
+from unstuck.problem import Problem
+from unstuck.reading import Readings
+from unstuck.remedy import Intervention
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainAllParameters:
+    """Hand the optimizer what is trainable and missing, and make trainable what it holds frozen."""
+
+    slug: ClassVar[str] = "train-all-parameters"
+    chapter: ClassVar[int] = 0
+    intervention: ClassVar[Intervention] = Intervention.WIRING
+
+    @classmethod
+    def propose(cls, readings: Readings) -> tuple[Self, ...]:
+        """Where some are missing or frozen; what is detached only the model's code can mend."""
+        wiring = readings.get(WiringReading)
+        if wiring is None or not (wiring.first.missing or wiring.first.frozen_but_listed):
+            return ()
+        return (cls(),)
+
+    def apply(self, branch: Problem) -> Problem:
+        """The branch with one more parameter group, with the settings of the first."""
+        listed = {id(p) for group in branch.optimizer.param_groups for p in group["params"]}
+        missing = [p for p in branch.model.parameters() if p.requires_grad and id(p) not in listed]
+        for parameter in branch.model.parameters():
+            if id(parameter) in listed:
+                parameter.requires_grad_(True)
+        if missing:
+            first = {key: value for key, value in branch.optimizer.param_groups[0].items() if key != "params"}
+            branch.optimizer.add_param_group({**first, "params": missing})
+        return branch
+
+    def says(self) -> str:
+        """In a sentence."""
+        return "hand all trainable parameters to the optimizer"
+
+    def diff(self, problem: Problem) -> str:
+        """The optimizer's first argument."""
+        name = type(problem.optimizer).__name__
+        return (
+            f"-optimizer = {name}(some_parameters, ...)\n+for parameter in model.parameters():\n"
+            f"+    parameter.requires_grad_(True)\n+optimizer = {name}(model.parameters(), ...)"
+        )
