@@ -208,8 +208,8 @@ def miss_probability(dimension: int, products: int, distance: float) -> float:
 
     That is, that after k ``products`` the lowest Ritz value still lies above λ_min by more than
     ``distance`` ε of the whole width λ_max − λ_min: at most 1.648 √n exp(−√ε (2k − 1)), whatever the
-    spectrum; the same holds at the upper end (Kuczyński and Woźniakowski 1992, theorem 4.2). No bound is
-    needed for k ≥ n, where all eigenvalues are found.
+    spectrum; the same holds at the upper end (Kuczyński and Woźniakowski 1992). No bound is needed
+    for k ≥ n, where all eigenvalues are found.
 
     k has to be fixed before the run. Since Ritz values only move outwards, a run that stopped by itself may
     use any k that it was sure to reach.
@@ -234,6 +234,8 @@ def lowest_plausible(extremes: Extremes, probability: float = 0.01) -> float:
 
     With half the probability for each end, ε = miss_distance(n, k, p/2) gives λ_min ≥ θ_min − ε·(λ_max −
     λ_min) and λ_max − λ_min ≤ (θ_max − θ_min) / (1 − 2ε). Minus infinity when too few products were made.
+    k is taken as the products that were made, although the run itself chose when to stop; the bound is loose
+    enough in practice (on Gaussian matrices it held in every run), but strictly it is for a k fixed before.
     """
     nodes = extremes.quadrature.nodes
     if extremes.quadrature.exact:
