@@ -82,7 +82,7 @@ def line(figure: go.Figure, x: Numbers, y: Numbers, *, name: str, role: Role = "
         mode="lines",
         line={"color": COLOURS[role], "dash": DASHES[role]},
         legendgroup=name,
-        hovertemplate="%{y:.4g}",
+        hovertemplate="%{y:.4~g}",
     )
     figure.update_layout(hovermode="x unified")
 
@@ -117,7 +117,7 @@ def line_with_spread(
     line(figure, x, middle, name=name, role=role)
     figure.data[-1].update(
         customdata=np.column_stack([low, high]),
-        hovertemplate="%{y:.4g} (%{customdata[0]:.4g} to %{customdata[1]:.4g})",
+        hovertemplate="%{y:.4~g} (%{customdata[0]:.4~g} to %{customdata[1]:.4~g})",
     )
 
 

@@ -31,6 +31,9 @@ class Remedy(Protocol):
     slug: ClassVar[str]
     chapter: ClassVar[int]
     intervention: ClassVar[Intervention]
+    lowers_rate: ClassVar[bool]
+    """Whether it makes steps shorter. Such an arm looks better for a while even where nothing is wrong, so its
+    gain must not shrink as the horizon doubles."""
 
     @classmethod
     def propose(cls, readings: Readings) -> tuple[Self, ...]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from unstuck.data import Batch
-from unstuck.numerics.statistics import Interval, holm, paired_difference
+from unstuck.numerics.statistics import Interval, Paired, holm, paired_difference
 from unstuck.problem import Problem, Snapshot
 from unstuck.remedy import Remedy
 from unstuck.untouched import derived_seed
@@ -48,7 +48,6 @@ class Arm:
 
     name: ArmName
     treatment: tuple[Remedy, ...] = ()
-    """Applied in turn; the last one is what the trial is about, the others are steps already prescribed."""
     cause: str | None = None
 
 
@@ -165,15 +164,13 @@ def _ended(curve: Sequence[tuple[int, float]], ends: Sequence[float], walked: in
     return ArmRun(curve=tuple(curve), half=half, full=math.inf, updates=walked)
 
 
-def best_dose(
-    ground: Ground, treatment: tuple[Remedy, ...], doses: Sequence[Remedy], horizon: int, told: Callable[[int], None]
-) -> Remedy:
+def best_dose(ground: Ground, doses: Sequence[Remedy], horizon: int, told: Callable[[int], None]) -> Remedy:
     """The dose that is best over one half under one order, which no arm of the trial uses again."""
     if len(doses) == 1:
         return doses[0]
     found: list[float] = []
     for dose in doses:
-        run = perform(ground, Arm(name="remedy", treatment=(*treatment, dose)), ORDERS * 2, horizon, whole=False)
+        run = perform(ground, Arm(name="remedy", treatment=(dose,)), ORDERS * 2, horizon, whole=False)
         found.append(run.half)
         told(run.updates)
     return doses[min(range(len(doses)), key=lambda i: (not math.isfinite(found[i]), found[i]))]
@@ -183,7 +180,6 @@ def compare(
     ground: Ground,
     candidates: Sequence[tuple[str, Sequence[Remedy]]],
     *,
-    treatment: tuple[Remedy, ...] = (),
     horizon: int,
     measure: str = "train_loss",
     told: Callable[[int], None],
@@ -193,15 +189,14 @@ def compare(
     Args:
         ground: the snapshot all arms start from.
         candidates: (cause, doses of one remedy) per remedy arm.
-        treatment: what has been prescribed already and is given to every arm.
         horizon: H.
         measure: what arms are compared by.
         told: called with the updates of each finished piece.
     """
-    arms = [Arm(name="untouched", treatment=treatment), Arm(name="a/a", treatment=treatment)]
+    arms = [Arm(name="untouched"), Arm(name="a/a")]
     for cause, doses in candidates:
-        chosen = best_dose(ground, treatment, doses, horizon, told)
-        arms.append(Arm(name="remedy", treatment=(*treatment, chosen), cause=cause))
+        chosen = best_dose(ground, doses, horizon, told)
+        arms.append(Arm(name="remedy", treatment=(chosen,), cause=cause))
     ground = _judged_alike(ground, arms)
     results: list[tuple[ArmRun, ...]] = []
     for arm in arms:
@@ -240,8 +235,8 @@ def _judge(
         if arm.name == "a/a":
             because = "the same recipe under other data orders: the noise that a difference has to exceed"
         if number >= 2:
-            verdict, because = _verdict(scores, untouched, compared[number], corrected[number - 2], noise)
-        own = arm.treatment[-1] if number >= 2 else None
+            verdict, because = _verdict(scores, untouched, corrected[number - 2], noise)
+        own = arm.treatment[-1] if arm.treatment else None
         trials.append(
             Trial(
                 arm=arm.name,
@@ -264,13 +259,6 @@ def _judge(
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Difference:
-    mean: float
-    interval: Interval
-    p_value: float
-
-
-@dataclass(frozen=True, kw_only=True)
 class _Scores:
     """An arm's ends, a broken run counting as no better than where it started."""
 
@@ -289,14 +277,11 @@ class _Scores:
             broke=any(not math.isfinite(run.full) for run in runs),
         )
 
-    def against(self, untouched: _Scores) -> _Difference:
-        paired = paired_difference(untouched.full, self.full)
-        return _Difference(mean=paired.mean, interval=paired.interval, p_value=paired.p_value)
+    def against(self, untouched: _Scores) -> Paired:
+        return paired_difference(untouched.full, self.full)
 
 
-def _verdict(
-    scores: _Scores, untouched: _Scores, difference: _Difference, corrected: float, noise: float
-) -> tuple[Verdict, str]:
+def _verdict(scores: _Scores, untouched: _Scores, corrected: float, noise: float) -> tuple[Verdict, str]:
     """Better: beyond the noise, significant, and material, at the horizon and at its double."""
     if scores.broke:
         return "failed", "the loss stopped being finite"

@@ -40,6 +40,7 @@ def judge(finite: History[FiniteReading], direction: History[DirectionReading] |
             evidence=(_evidence(found, found.place, says),),
             advice=f"{found.place}: {ADVICE[found.kind]}",
             certain=True,
+            treatable=False,
         )
     place = "the walk" if found is None else f"{found.kind}: {found.place}"
     says = f"the first look was finite; walking, NaN or infinity came up in {place}"

@@ -34,8 +34,8 @@ ADVANTAGE = 3.0
 def judge(
     gradient: History[GradientReading], spectrum: History[SpectrumReading], escape: History[EscapeReading]
 ) -> Judgement:
-    """At the last point looked at, or failing that at the first."""
-    for ways in (escape.latest, escape.first):
+    """At the first point looked at, or failing that at the last."""
+    for ways in (escape.first, escape.latest):
         slope, curvature = gradient.at(ways.update), spectrum.at(ways.update)
         score = _score(slope, curvature, ways)
         if score >= 0.5:

@@ -10,7 +10,7 @@ import functools
 import gzip
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,16 +20,21 @@ from plotly.offline import get_plotlyjs
 
 from unstuck import plot
 from unstuck.page import words
+from unstuck.page.parts import entries
 from unstuck.page.picture import Picture
 
 
 class _Environment(jinja2.Environment):
-    """Reads `part.update` of a report as its key, where plain jinja would find a method of dictionaries."""
+    """Reads `part.update` of a report as its key, where plain jinja would find a method of dictionaries.
+
+    A part that is missing, or null, is undefined.
+    """
 
     def getattr(self, obj: Any, attribute: str) -> Any:
-        if isinstance(obj, dict) and attribute in obj:
-            return obj[attribute]
-        return super().getattr(obj, attribute)
+        if not isinstance(obj, Mapping):
+            return super().getattr(obj, attribute)
+        value = obj.get(attribute)
+        return self.undefined(obj=obj, name=attribute) if value is None else value
 
 
 TEMPLATES = _Environment(
@@ -47,7 +52,8 @@ TEMPLATES.filters |= {
     "percent": words.percent,
     "spaced": words.spaced,
     "confidence": words.confidence,
-    "duration": words.duration,
+    "amount": words.amount,
+    "entries": entries,
 }
 
 

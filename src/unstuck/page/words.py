@@ -3,6 +3,8 @@
 import math
 from collections.abc import Mapping, Sequence
 
+from unstuck.page.parts import entries
+
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 UNKNOWN = "—"
 LONGEST_LIST = 8  # entries of a list that are written out
@@ -69,9 +71,7 @@ def measured(entry: object) -> str:
 
 def settings(values: object) -> str:
     """Settings as `factor = 0.1, schedule = cosine`."""
-    if not isinstance(values, Mapping):
-        return ""
-    return ", ".join(f"{key} = {number(value)}" for key, value in values.items())
+    return ", ".join(f"{key} = {number(value)}" for key, value in entries(values).items())
 
 
 def percent(fraction: object) -> str:
@@ -89,6 +89,21 @@ def confidence(value: object) -> str:
     if not isinstance(value, int | float):
         return "not stated"
     return next(word for bound, word in CONFIDENCE_WORDS if value >= bound or bound == 0)
+
+
+def amount(kind: str, spent: object) -> str:
+    """An amount of one kind of cost; seconds are a duration, all else is counted."""
+    return duration(spent) if kind == "seconds" else number(spent)
+
+
+def cost(spent: object) -> str:
+    """A cost as `40 gradient evaluations, 1.2 s`, without what was not spent."""
+    parts = [
+        amount(kind, part) if kind == "seconds" else f"{amount(kind, part)} {spaced(kind)}"
+        for kind, part in entries(spent).items()
+        if part
+    ]
+    return ", ".join(parts) or UNKNOWN
 
 
 def duration(seconds: object) -> str:

@@ -142,7 +142,8 @@ def _along(view: View, direction: Point, start: float) -> dict[float, float]:
 
 def _critical(line: dict[float, float], best: float, start: float) -> float:
     """The multiple beyond the best at which the loss is back at its start, between two tried ones."""
-    beyond = [m for m in sorted(line) if m > best and line[m] >= start]
+    rounding = 1e-6 * abs(start)
+    beyond = [m for m in sorted(line) if m > best and line[m] > start + rounding]
     if not beyond:
         return math.inf
     last = max((m for m in line if m < beyond[0] and line[m] < start), default=beyond[0])

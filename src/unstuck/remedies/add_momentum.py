@@ -18,6 +18,7 @@ class AddMomentum:
     slug: ClassVar[str] = "add-momentum"
     chapter: ClassVar[int] = 2
     intervention: ClassVar[Intervention] = Intervention.OPTIMIZER
+    lowers_rate: ClassVar[bool] = False
     momentum: float
 
     @classmethod

@@ -19,6 +19,7 @@ class ClipGradient:
     slug: ClassVar[str] = "clip-gradient"
     chapter: ClassVar[int] = 0
     intervention: ClassVar[Intervention] = Intervention.CLIPPING
+    lowers_rate: ClassVar[bool] = True
     norm: float
 
     @classmethod

@@ -28,6 +28,7 @@ class CrossEntropy:
     slug: ClassVar[str] = "cross-entropy"
     chapter: ClassVar[int] = 4
     intervention: ClassVar[Intervention] = Intervention.LOSS
+    lowers_rate: ClassVar[bool] = False
     outputs: str
     """What the model gives: probabilities, shares (one sigmoid per output) or scores."""
 

@@ -22,6 +22,7 @@ class DecayLearningRate:
     slug: ClassVar[str] = "decay-learning-rate"
     chapter: ClassVar[int] = 3
     intervention: ClassVar[Intervention] = Intervention.RATE
+    lowers_rate: ClassVar[bool] = True
     over: int
 
     @classmethod

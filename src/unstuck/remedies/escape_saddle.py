@@ -28,6 +28,7 @@ class EscapeSaddle:
     slug: ClassVar[str] = "escape-saddle"
     chapter: ClassVar[int] = 1
     intervention: ClassVar[Intervention] = Intervention.POINT
+    lowers_rate: ClassVar[bool] = False
     way: str
     length: float
     update: int

@@ -25,6 +25,7 @@ class LowerLearningRate:
     slug: ClassVar[str] = "lower-learning-rate"
     chapter: ClassVar[int] = 3
     intervention: ClassVar[Intervention] = Intervention.RATE
+    lowers_rate: ClassVar[bool] = True
     factor: float
 
     @classmethod

@@ -28,6 +28,7 @@ class NormalizeInputs:
     slug: ClassVar[str] = "normalize-inputs"
     chapter: ClassVar[int] = 5
     intervention: ClassVar[Intervention] = Intervention.DATA
+    lowers_rate: ClassVar[bool] = False
     axis: int
 
     @classmethod

@@ -25,6 +25,7 @@ class RaiseLearningRate:
     slug: ClassVar[str] = "raise-learning-rate"
     chapter: ClassVar[int] = 3
     intervention: ClassVar[Intervention] = Intervention.RATE
+    lowers_rate: ClassVar[bool] = False
     factor: float
 
     @classmethod

@@ -18,6 +18,7 @@ class Reinitialize:
     slug: ClassVar[str] = "reinitialize"
     chapter: ClassVar[int] = 1
     intervention: ClassVar[Intervention] = Intervention.INITIALIZATION
+    lowers_rate: ClassVar[bool] = False
     seed: int = 0
 
     @classmethod

@@ -18,6 +18,7 @@ class TrainAllParameters:
     slug: ClassVar[str] = "train-all-parameters"
     chapter: ClassVar[int] = 0
     intervention: ClassVar[Intervention] = Intervention.WIRING
+    lowers_rate: ClassVar[bool] = False
 
     @classmethod
     def propose(cls, readings: Readings) -> tuple[Self, ...]:

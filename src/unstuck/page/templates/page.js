@@ -23,20 +23,20 @@
     document.head.append(script);
   }
 
-  async function draw(picture, template) {
+  async function draw(picture, theme) {
     const element = document.getElementById(picture.id);
     if (!element.dataset.drawn) element.textContent = "";
     const { data, layout } = structuredClone(picture); // plotly writes into what it is given
-    await Plotly.react(element, data, { ...layout, template }, config);
+    await Plotly.react(element, data, { ...layout, template: stored("themes")[theme] }, config);
     // The summary and the tables say it in words; loose labels and numbers read aloud would not.
     for (const part of element.querySelectorAll("svg, canvas")) part.setAttribute("aria-hidden", "true");
-    element.dataset.drawn = "true";
+    element.dataset.drawn = theme;
   }
 
-  async function drawAll(pictures, template) {
+  async function drawAll(pictures, theme) {
     for (const picture of pictures) {
       try {
-        await draw(picture, template);
+        await draw(picture, theme);
       } catch (error) {
         console.error(picture.id, error);
         document.getElementById(picture.id).textContent = "This picture could not be drawn; its numbers are below.";
@@ -51,12 +51,11 @@
       return;
     }
     const pictures = stored("pictures");
-    const themes = stored("themes");
     await unpackLibrary();
-    const show = () => drawAll(pictures, dark.matches ? themes.dark : themes.light);
+    const show = () => drawAll(pictures, dark.matches ? "dark" : "light");
     await show();
     dark.addEventListener("change", show);
-    window.addEventListener("beforeprint", () => drawAll(pictures, themes.light));
+    window.addEventListener("beforeprint", () => drawAll(pictures, "light"));
     window.addEventListener("afterprint", show);
   }
 

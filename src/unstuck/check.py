@@ -1,0 +1,63 @@
+"""Whether a problem can be trained at all: one batch, forward and backward, on a branch."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from unstuck.errors import InputError
+from unstuck.problem import Problem, call, split
+from unstuck.untouched import in_mode, seeded
+
+
+def check(problem: Problem) -> None:
+    """Raise InputError, saying what is wrong and where, if one batch cannot be learned from."""
+    _ = problem.data.batches_per_epoch  # raises where the loader is empty
+    if problem.valid_data is not None:
+        _ = problem.valid_data.batches_per_epoch
+    branch = problem.branch()
+    with seeded(0), in_mode(branch.model, branch.modes("training")):
+        try:
+            batch = branch.to_device(next(branch.data.order(0)))
+        except InputError:
+            raise
+        except Exception as error:  # the caller's data set may raise anything
+            raise InputError(f"`train` could not give a batch: {_told(error)}") from error
+        loss = _loss(branch, batch)
+        if not isinstance(loss, Tensor) or loss.numel() != 1:
+            got = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+            raise InputError(f"`{_name(problem)}` must give a scalar tensor, the mean over the batch; got {got}")
+        if not loss.requires_grad:
+            raise InputError(
+                f"`{_name(problem)}` is not differentiable: its value has no gradient with respect to any parameter; "
+                "look for torch.no_grad(), .detach(), .item() or argmax on the way, or for a model that is all frozen"
+            )
+        try:
+            loss.backward()
+        except Exception as error:  # torch names the operation that has no derivative
+            raise InputError(f"the backward pass raised {_told(error)}") from error
+
+
+def _name(problem: Problem) -> str:
+    return "step" if problem.step is not None else "loss"
+
+
+def _loss(branch: Problem, batch: object) -> object:
+    if branch.step is not None:
+        try:
+            return branch.step(branch.model, batch)
+        except Exception as error:
+            raise InputError(f"`step` raised {_told(error)}") from error
+    inputs, targets = split(batch)
+    try:
+        outputs = call(branch.model, inputs)
+    except Exception as error:
+        raise InputError(f"the model could not be called with a batch of `train`: {_told(error)}") from error
+    try:
+        return branch.objective(outputs, targets)
+    except Exception as error:
+        raise InputError(f"`loss` could not be called with (outputs, targets): {_told(error)}") from error
+
+
+def _told(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"

@@ -1,0 +1,236 @@
+"""The main job: exam → findings → trials → verdict → prescription.
+
+A cause needs its own signal, or evidence that the training is stuck, *and* a material gain of its remedy in a
+trial. Certain signs come first: where one is found, its remedy is tried before anything dear is measured.
+After a cure the treated problem is examined once more, so that a second fault becomes a second step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from unstuck import causes as all_causes
+from unstuck import plot, report, trial_figure
+from unstuck import probes as all_probes
+from unstuck.budget import Budget, Cost
+from unstuck.cause import Cause, Finding
+from unstuck.check import check
+from unstuck.exam import Observation, deep_look, first_look, is_stuck
+from unstuck.problem import Problem
+from unstuck.progress import Progress, silent
+from unstuck.reading import Readings
+from unstuck.remedy import Remedy
+from unstuck.report import Report
+from unstuck.trial import Ground, Trial, compare, horizon_for, updates_of
+from unstuck.untouched import generators_kept, loader_generators
+from unstuck.verdict import prescription_of, verdict_of, winner
+from unstuck.view import BLOCK, SAMPLE
+from unstuck.walk import fixed_threads, threads_for
+
+WINDOW = 1 / 20
+"""Share of the budget that is walked to observe the problem as it is."""
+
+SHORTEST_WINDOW = 24
+
+ROUND = 0.7
+"""Share of what is left that a round of trials may take, while another may follow."""
+
+ARMS = 4
+"""Remedy arms per round, at most."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C in the middle; ``report`` holds what was measured until then."""
+
+    def __init__(self, report: Report) -> None:
+        super().__init__("interrupted")
+        self.report = report
+
+
+def diagnose(
+    problem: Problem,
+    *,
+    budget: int | None = None,
+    seed: int = 0,
+    probes: Sequence[type[Any]] = all_probes.ALL,
+    causes: Sequence[Cause] = all_causes.ALL,
+    target: str | None = None,
+    progress: Progress = silent,
+) -> Report:
+    """Find out why a training is stuck, try the remedies, prescribe the one that works.
+
+    Args:
+        problem: the training; nothing of it is changed.
+        budget: updates that observation and trials may walk together; default 2,000.
+        seed: decides samples, data orders and masks; the same seed gives the same diagnosis.
+        probes: what may be measured.
+        causes: what may be diagnosed.
+        target: where the problem came from, for the report.
+        progress: told what is being done, and the share that is done.
+
+    Raises:
+        InputError: the problem cannot be trained as it was handed over.
+        Interrupted: Ctrl-C; carries the report so far.
+    """
+    limit = Budget() if budget is None else Budget(updates=budget)
+    with generators_kept(*loader_generators(problem.train)):
+        check(problem)
+        with fixed_threads(threads_for(problem)):
+            case = _Case(problem, limit, seed, tuple(probes), tuple(causes), target, progress)
+            try:
+                case.solve()
+            except KeyboardInterrupt:
+                raise Interrupted(case.report()) from None
+            return case.report()
+
+
+@dataclass
+class _Case:
+    """One diagnosis under way: what is known so far."""
+
+    problem: Problem
+    budget: Budget
+    seed: int
+    probes: tuple[type[Any], ...]
+    causes: tuple[Cause, ...]
+    target: str | None
+    progress: Progress
+    readings: Readings = field(default_factory=Readings)
+    findings: tuple[Finding, ...] = ()
+    trials: tuple[Trial, ...] = ()
+    won: tuple[Trial, ...] = ()
+    """The winning trials, in the order of the prescription."""
+    stuck: bool = True
+    walked: int = 0
+    finished: bool = False
+    notes: list[str] = field(default_factory=list)
+
+    def solve(self) -> None:
+        """All stages for the problem as it is, and after a cure once more for the treated one."""
+        if not self.problem.data.order_varies:
+            self.notes.append(
+                "the loader gives one order only: arms start at different places of it instead of being shuffled"
+            )
+        treated = self._round(self.problem.branch(), again=False)
+        if treated is not None:
+            self._round(treated, again=True)
+        self.finished = True
+
+    def _round(self, problem: Problem, *, again: bool) -> Problem | None:
+        """Examine, judge and try, the certain signs first; the treated problem where something won."""
+        self._tell("examining the treated problem" if again else "walking it as it is")
+        updates = max(SHORTEST_WINDOW, round(WINDOW * self.budget.updates))
+        observation, readings = first_look(problem, self.causes, self.probes, updates, seed=self.seed, notes=self.notes)
+        self.walked += len(observation.run.curve)
+        findings = self._judge(readings, again=again)
+        stuck = is_stuck(readings)
+        self.stuck = self.stuck if again else stuck
+        certain = [f for f in findings if f.signal and f.judgement.certain]
+        if certain:
+            treated = self._try(problem, certain, readings, observation, stuck=stuck)
+            if treated is not None or not any(self._doses(f, readings) for f in certain):
+                return treated
+        self._tell("measuring curvature")
+        readings += deep_look(problem, self.causes, self.probes, observation, seed=self.seed, notes=self.notes)
+        findings = [f for f in self._judge(readings, again=again) if not f.judgement.certain]
+        shortlist = [f for f in findings if f.signal] or (findings if stuck and not again else [])
+        return self._try(problem, shortlist, readings, observation, stuck=stuck)
+
+    def _judge(self, readings: Readings, *, again: bool) -> list[Finding]:
+        """All findings, strongest first; a treated problem is not judged for what it was treated for."""
+        cured = {trial.cause for trial in self.won}
+        findings = sorted(
+            (cause.finding(readings) for cause in self.causes if cause.slug not in cured), key=lambda f: -f.score
+        )
+        if not again:
+            self.readings, self.findings = readings, tuple(findings)
+        return findings
+
+    def _cause(self, slug: str) -> Cause:
+        return next(cause for cause in self.causes if cause.slug == slug)
+
+    def _doses(self, finding: Finding, readings: Readings) -> list[tuple[Remedy, ...]]:
+        """For each remedy of the cause, the doses it proposes."""
+        if not finding.judgement.treatable:
+            return []
+        proposed = [tuple(remedy.propose(readings)) for remedy in self._cause(finding.cause).remedies]
+        return [doses for doses in proposed if doses]
+
+    def _arms(self, shortlist: Sequence[Finding], readings: Readings) -> list[tuple[str, tuple[Remedy, ...]]]:
+        """The first remedy of each cause, then the second, and so on, as many as a round holds."""
+        columns = [(finding.cause, self._doses(finding, readings)) for finding in shortlist]
+        arms: list[tuple[str, tuple[Remedy, ...]]] = []
+        for rank in range(max((len(doses) for _, doses in columns), default=0)):
+            for cause, doses in columns:
+                if rank < len(doses) and doses[rank] not in [known for _, known in arms]:
+                    arms.append((cause, doses[rank]))
+        return arms[:ARMS]
+
+    def _try(
+        self,
+        problem: Problem,
+        shortlist: Sequence[Finding],
+        readings: Readings,
+        observation: Observation,
+        *,
+        stuck: bool,
+    ) -> Problem | None:
+        """One round of trials; the problem treated by the winner, or None."""
+        arms = self._arms(shortlist, readings)
+        if not arms:
+            return None
+        names = ", ".join(doses[0].slug for _, doses in arms)
+        piloted = sum(len(doses) for _, doses in arms if len(doses) > 1)
+        left = self.budget.updates - self.walked
+        horizon = horizon_for(round(ROUND * left), remedies=len(arms), doses=piloted)
+        if updates_of(len(arms) + 2, piloted, horizon) > left:
+            self.notes.append(f"a budget of {self.budget.updates} updates was too small to try {names} as well")
+            return None
+        self._tell(f"trying {names}")
+        ground = Ground(
+            problem=problem,
+            snapshot=observation.at(shortlist[0].judgement.from_update or 0),
+            sample=problem.data.sample(SAMPLE, chunk=BLOCK, seed=self.seed),
+            seed=self.seed,
+        )
+        measure = self._cause(arms[0][0]).measure
+        results = compare(ground, arms, horizon=horizon, measure=measure, told=self._told(f"trying {names}"))
+        self.trials += results
+        won = winner(results, signalled={f.cause for f in shortlist if f.signal}, stuck=stuck)
+        if won is None:
+            return None
+        self.won += (won,)
+        return won.treatment[-1].apply(problem.branch(ground.snapshot))
+
+    def _told(self, doing: str) -> Callable[[int], None]:
+        def told(updates: int) -> None:
+            self.walked += updates
+            self._tell(doing)
+
+        return told
+
+    def _tell(self, doing: str) -> None:
+        self.progress(doing, min(0.99, self.walked / self.budget.updates))
+
+    def report(self) -> Report:
+        """Everything known so far, as a report."""
+        diagnosis = verdict_of(
+            self.findings, self.trials, self.won, stuck=self.stuck, finished=self.finished, causes=self.causes
+        )
+        figures = {"trials": plot.stored(trial_figure.draw(self.trials))} if self.trials else {}
+        ranked = sorted(self.findings, key=lambda f: (f.cause != diagnosis.cause, -f.score))
+        document = report.document_of(
+            self.problem,
+            diagnosis,
+            target=self.target,
+            findings=ranked,
+            trials=self.trials,
+            prescription=prescription_of(self.won, self.trials),
+            readings=self.readings,
+            figures=figures | report.drawn(self.readings),
+            notes=self.notes,
+            cost=sum((made.cost for made in self.readings.made), Cost(updates=self.walked)),
+        )
+        return Report(document)

@@ -1,0 +1,127 @@
+"""The exam: walk the problem for a while as it is, keep snapshots, and look at it there with every probe needed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from unstuck.budget import Budget, Cost
+from unstuck.cause import Cause
+from unstuck.errors import UnstuckError
+from unstuck.probes.direction import Direction, DirectionReading, of_run
+from unstuck.probes.finite import FiniteReading
+from unstuck.probes.outputs import OutputsReading
+from unstuck.problem import Problem, Snapshot
+from unstuck.reading import Measured, Probe, Reading, Readings, measured
+from unstuck.view import View, view_of
+from unstuck.walk import Run, walk
+
+KEPT = (0.0, 0.125, 0.25, 0.5, 1.0)
+"""Where in the window snapshots are kept: denser at the start, where damage is done."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observation:
+    """The window: the walk as it is, and the snapshots on the way."""
+
+    run: Run
+    snapshots: tuple[Snapshot, ...]
+
+    @property
+    def start(self) -> Snapshot:
+        """Where the problem was handed over."""
+        return self.snapshots[0]
+
+    @property
+    def last(self) -> Snapshot:
+        """The last one kept before the walk ended or broke."""
+        return self.snapshots[-1]
+
+    def at(self, update: int) -> Snapshot:
+        """The last one at or before an update."""
+        return next(s for s in reversed(self.snapshots) if s.update <= max(0, update))
+
+
+def observe(problem: Problem, updates: int, view: View) -> tuple[Observation, Measured]:
+    """Walk a branch of the problem and read the walk."""
+    keep = {round(share * updates) for share in KEPT}
+    run = walk(problem.branch(), updates, order=view.seed, sample=view.sample, checkpoints=(0, updates), snapshots=keep)
+    cost = Cost(gradient_evaluations=len(run.curve) * problem.accumulate, updates=len(run.curve))
+    reading = of_run(run, samples=view.samples)
+    return (
+        Observation(run=run, snapshots=run.snapshots),
+        Measured(reading=reading, settings={"updates": updates}, cost=cost),
+    )
+
+
+def look(view: View, probes: Iterable[Probe[Reading]], budget: Budget, notes: list[str]) -> tuple[Measured, ...]:
+    """Run probes on a view, cheapest first. One that fails leaves a note; one that finds NaN ends the look."""
+    made: list[Measured] = []
+    for probe in probes:
+        try:
+            made.append(measured(probe, view, budget))
+        except (UnstuckError, RuntimeError, ArithmeticError, ValueError, NotImplementedError) as error:
+            first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            notes.append(f"the probe {probe.reads.probe} gave no reading at update {view.update}: {first}")
+            continue
+        if isinstance(made[-1].reading, FiniteReading) and not made[-1].reading.finite:
+            break
+    return tuple(made)
+
+
+def needed(causes: Sequence[Cause], probes: Sequence[type[Any]], *, curvature: bool) -> list[Probe[Reading]]:
+    """The probes that some cause needs, cheap or dear ones; the walk itself is read by :func:`observe`."""
+    kinds = {kind for cause in causes for kind, _ in cause.needs.values()}
+    return [
+        probe() for probe in probes if probe.curvature is curvature and probe.reads in kinds and probe is not Direction
+    ]
+
+
+def first_look(
+    problem: Problem, causes: Sequence[Cause], probes: Sequence[type[Any]], updates: int, *, seed: int, notes: list[str]
+) -> tuple[Observation, Readings]:
+    """What needs no second derivatives: at the start, then along the window, then at its end."""
+    budget = Budget(updates=updates)
+    start = Snapshot.of(problem)
+    view = view_of(problem, start, seed=seed)
+    readings = Readings(look(view, needed(causes, probes, curvature=False), budget, notes))
+    finite = readings.get(FiniteReading)
+    if finite is not None and not finite.first.finite and finite.first.kind != "data":
+        return Observation(run=Run(curve=()), snapshots=(start,)), readings
+    observation, read = observe(problem, updates, view)
+    readings += (read,)
+    last = view_of(problem, observation.last, seed=seed, suspect=observation.run.suspect)
+    if last.update > 0 or observation.run.suspect is not None:
+        readings += look(last, needed(causes, probes, curvature=False), budget, notes)
+    return observation, readings
+
+
+def deep_look(
+    problem: Problem,
+    causes: Sequence[Cause],
+    probes: Sequence[type[Any]],
+    observation: Observation,
+    *,
+    seed: int,
+    notes: list[str],
+) -> tuple[Measured, ...]:
+    """What needs second derivatives: at the start and at the last snapshot that is whole."""
+    dear = needed(causes, probes, curvature=True)
+    updates = sorted({observation.start.update, observation.last.update})
+    made: tuple[Measured, ...] = ()
+    for update in updates:
+        made += look(view_of(problem, observation.at(update), seed=seed), dear, Budget(), notes)
+    return made
+
+
+def is_stuck(readings: Readings) -> bool:
+    """No progress beyond noise, and a loss no better than the best constant answer's (where that is known)."""
+    walks, outputs = readings.get(DirectionReading), readings.get(OutputsReading)
+    if walks is None:
+        return True
+    if walks.latest.falls:
+        return False
+    if walks.latest.broke_at is not None or outputs is None or outputs.latest.constant is None:
+        return True
+    return outputs.latest.above_constant

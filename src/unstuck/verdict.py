@@ -1,0 +1,151 @@
+"""The verdict: from findings and trials to one diagnosis, and what to prescribe. Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from unstuck.cause import Cause, Finding
+from unstuck.prescription import Gain, Prescription
+from unstuck.report import Diagnosis
+from unstuck.trial import Trial
+
+EQUAL = 0.1
+"""Share of the best gain within which another cure counts as equal; then the least intervention is taken."""
+
+UNKNOWN = "unknown"
+
+
+def winner(results: Sequence[Trial], *, signalled: Collection[str], stuck: bool) -> Trial | None:
+    """Of the arms that cure, one whose cause shows its own signal, or any where the training is stuck.
+
+    Among equal cures, the cause with the least intervention; of one cause's remedies, the first.
+    """
+    cures = [trial for trial in results if trial.verdict == "better"]
+    own = [trial for trial in cures if trial.cause in signalled] or (cures if stuck else [])
+    if not own:
+        return None
+    best = min(trial.mean for trial in own)
+    within = best + EQUAL * max(0.0, results[0].mean - best)
+    firsts: dict[str | None, Trial] = {}
+    for trial in own:
+        if trial.mean <= within:
+            firsts.setdefault(trial.cause, trial)
+    return min(firsts.values(), key=lambda trial: trial.treatment[-1].intervention)
+
+
+def prescription_of(won: Sequence[Trial], trials: Sequence[Trial]) -> Prescription | None:
+    """What the winning trials prescribe."""
+    if not won:
+        return None
+    first = won[0]
+    untouched = trials[max(i for i in range(trials.index(first)) if trials[i].arm == "untouched")].mean
+    floor = min(0.0, untouched, first.mean)
+    return Prescription(
+        from_update=first.from_update,
+        steps=tuple(trial.treatment[-1] for trial in won),
+        gain=Gain(
+            fraction=(untouched - first.mean) / max(untouched - floor, 1e-300),
+            interval=(first.interval.low, first.interval.high),
+            says=first.because,
+        ),
+    )
+
+
+def verdict_of(
+    findings: Sequence[Finding],
+    trials: Sequence[Trial],
+    won: Sequence[Trial],
+    *,
+    stuck: bool,
+    finished: bool,
+    causes: Sequence[Cause],
+) -> Diagnosis:
+    """One diagnosis: the winner's cause; a certain sign that has no remedy; healthy; or unknown."""
+    faults = {cause.slug for cause in causes if cause.fault}
+    ranked = [finding for finding in findings if finding.cause in faults]
+    candidates = tuple(finding.cause for finding in ranked[:2])
+    if won:
+        return _cured(next(f for f in findings if f.cause == won[0].cause), won, candidates)
+    if not finished:
+        return Diagnosis(
+            cause=UNKNOWN,
+            confidence=0.0,
+            proof="unknown",
+            summary="Interrupted before a verdict; what was measured until then is below.",
+            candidates=candidates,
+            decided_by="the interruption",
+        )
+    certain = [finding for finding in ranked if finding.judgement.certain and finding.signal]
+    untried = [finding for finding in certain if finding.cause not in {trial.cause for trial in trials}]
+    if untried or (certain and stuck):
+        return _certain((untried or certain)[0], candidates)
+    if not stuck:
+        return _healthy(findings, trials, candidates, causes)
+    return _unknown(ranked, trials, candidates)
+
+
+def _cured(finding: Finding, won: Sequence[Trial], candidates: tuple[str, ...]) -> Diagnosis:
+    steps = ", then ".join(trial.treatment[-1].says() for trial in won)
+    return Diagnosis(
+        cause=finding.cause,
+        confidence=round(0.55 + 0.4 * finding.score, 2) if finding.signal else 0.5,
+        proof="likely" if finding.signal else "works-unproved",
+        summary=f"{_sentence(finding)} What helps: {steps}; in the trial, {won[0].because}.",
+        candidates=candidates,
+        decided_by=f"a trial of {won[0].remedy} under {len(won[0].per_seed)} data orders"
+        + ("" if finding.signal else ", without a signal of its own"),
+    )
+
+
+def _certain(finding: Finding, candidates: tuple[str, ...]) -> Diagnosis:
+    return Diagnosis(
+        cause=finding.cause,
+        confidence=0.95,
+        proof="likely",
+        summary=f"{_sentence(finding)} {_capital(finding.judgement.advice)}".strip(),
+        candidates=candidates,
+        decided_by="a certain sign; no remedy can be tried for it without changing your code or data",
+    )
+
+
+def _healthy(
+    findings: Sequence[Finding], trials: Sequence[Trial], candidates: tuple[str, ...], causes: Sequence[Cause]
+) -> Diagnosis:
+    well = [finding for finding in findings if finding.cause in {cause.slug for cause in causes if not cause.fault}]
+    signs = [finding.cause for finding in findings if finding.signal and finding not in well]
+    tried = sorted({str(trial.remedy) for trial in trials if trial.remedy})
+    advice = f" There were signs of {' and '.join(signs)}, but trying {', '.join(tried)} gained nothing material."
+    return Diagnosis(
+        cause=well[0].cause if well else "healthy",
+        confidence=0.75 if signs else 0.9,
+        proof="likely",
+        summary=f"{_sentence(well[0]) if well else 'Nothing is wrong.'}{advice if signs and tried else ''}",
+        candidates=candidates,
+        decided_by="trials that gained nothing" if tried else "the readings: no cause shows a signal",
+    )
+
+
+def _unknown(ranked: Sequence[Finding], trials: Sequence[Trial], candidates: tuple[str, ...]) -> Diagnosis:
+    tried = sorted({str(trial.remedy) for trial in trials if trial.remedy})
+    what = f"none of the remedies tried helps ({', '.join(tried)})" if tried else "no remedy could be tried"
+    nearest = " and ".join(f"{finding.cause} (score {finding.score:.2f})" for finding in ranked[:2])
+    return Diagnosis(
+        cause=UNKNOWN,
+        confidence=0.2,
+        proof="unknown",
+        summary=f"The training is stuck, and {what}. Nearest are {nearest}. A larger budget, or the problem as it was "
+        "before training (`fresh`), would help to decide.",
+        candidates=candidates,
+        decided_by="the evidence does not decide",
+    )
+
+
+def _sentence(finding: Finding) -> str:
+    """The cause in words, and its strongest evidence."""
+    evidence = finding.judgement.evidence
+    because = f": {evidence[0].says}" if evidence else ""
+    return _capital(f"{finding.means}{because}")
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:] + ("." if text and not text.endswith(".") else "") if text else ""
