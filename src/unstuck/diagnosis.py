@@ -7,6 +7,7 @@ After a cure the treated problem is examined once more, so that a second fault b
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -104,6 +105,7 @@ class _Case:
     """The winning trials, in the order of the prescription."""
     stuck: bool = True
     walked: int = 0
+    began: float = field(default_factory=time.perf_counter)
     finished: bool = False
     notes: list[str] = field(default_factory=list)
 
@@ -231,6 +233,11 @@ class _Case:
             readings=self.readings,
             figures=figures | report.drawn(self.readings),
             notes=self.notes,
-            cost=sum((made.cost for made in self.readings.made), Cost(updates=self.walked)),
+            cost=Cost(
+                gradient_evaluations=self.walked * self.problem.accumulate
+                + sum(made.cost.gradient_evaluations for made in self.readings.made),
+                updates=self.walked,
+                seconds=time.perf_counter() - self.began,
+            ),
         )
         return Report(document)

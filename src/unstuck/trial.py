@@ -38,6 +38,9 @@ SHORTEST = 12
 TAIL = 1 / 4
 """Length of the annealing tail over the length of the trunk before it."""
 
+HOPELESS = 1e9
+"""What a run scores that never had a finite loss."""
+
 POINTS = 10
 """Evaluations along each half of a trunk."""
 
@@ -223,6 +226,7 @@ def _judge(
     ground: Ground, arms: Sequence[Arm], results: Sequence[tuple[ArmRun, ...]], measure: str
 ) -> tuple[Trial, ...]:
     start = results[0][0].curve[0][1]
+    start = start if math.isfinite(start) else HOPELESS
     untouched = _Scores.of(results[0], start)
     compared = [_Scores.of(runs, start).against(untouched) for runs in results]
     noise = max(abs(compared[1].interval.low), abs(compared[1].interval.high))
@@ -235,7 +239,14 @@ def _judge(
         if arm.name == "a/a":
             because = "the same recipe under other data orders: the noise that a difference has to exceed"
         if number >= 2:
-            verdict, because = _verdict(scores, untouched, corrected[number - 2], noise)
+            verdict, because = _verdict(
+                scores,
+                untouched,
+                start=start,
+                corrected=corrected[number - 2],
+                noise=noise,
+                lowers_rate=any(remedy.lowers_rate for remedy in arm.treatment),
+            )
         own = arm.treatment[-1] if arm.treatment else None
         trials.append(
             Trial(
@@ -281,7 +292,9 @@ class _Scores:
         return paired_difference(untouched.full, self.full)
 
 
-def _verdict(scores: _Scores, untouched: _Scores, corrected: float, noise: float) -> tuple[Verdict, str]:
+def _verdict(
+    scores: _Scores, untouched: _Scores, *, start: float, corrected: float, noise: float, lowers_rate: bool
+) -> tuple[Verdict, str]:
     """Better: beyond the noise, significant, and material, at the horizon and at its double."""
     if scores.broke:
         return "failed", "the loss stopped being finite"
@@ -297,9 +310,9 @@ def _verdict(scores: _Scores, untouched: _Scores, corrected: float, noise: float
     share = gain / max(before - floor, 1e-300)
     gain_at_half = _mean(untouched.half) - _mean(scores.half)
     share_at_half = gain_at_half / max(_mean(untouched.half) - floor, 1e-300)
-    twice_as_fast = _mean(scores.half) <= before
-    lasting = share >= share_at_half / 2
-    if not lasting:
+    walked_down = start - before >= MATERIAL / 2 * (start - floor)
+    twice_as_fast = walked_down and _mean(scores.half) <= before
+    if lowers_rate and share < share_at_half / 2:
         return "same", f"the gain shrinks as the horizon doubles, from {share_at_half:.0%} to {share:.0%}"
     if share < MATERIAL and not twice_as_fast:
         return "same", f"it removes {share:.0%} of the excess loss, which is not material"

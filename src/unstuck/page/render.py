@@ -8,11 +8,11 @@ from markupsafe import Markup, escape
 
 from unstuck.errors import InputError
 from unstuck.page import charts, frame, tables, words
-from unstuck.page.parts import mapping, mappings
+from unstuck.page.parts import entries, mapping, mappings
 from unstuck.page.picture import Picture, picture
 
 SCHEMA = 1
-TRIALS = "trials"  # a figure called this, or `trials/...`, is shown with the trials, the others by themselves
+TRIALS = "trials"  # the figure of this name is shown with the trials, the others by themselves
 NOTEBOOK_HEIGHT = "46rem"
 
 Document = Mapping[str, Any]  # the JSON of a report, of schema 1
@@ -40,8 +40,9 @@ def render(document: Document) -> str:
         readings=[(probe, history, tables.of_readings(probe, history)) for probe, history in readings.items()],
         cost_table=tables.of_costs(readings),
         command=_command(document),
+        rounds=charts.rounds(mappings(document.get("trials"))),
+        gain=charts.gain,
         words=words,
-        label=charts.label,
     )
     everything = [part for group in pictures.values() for part in group]
     return frame.assemble(title=_title(document), body=Markup(body), pictures=everything)
@@ -71,18 +72,16 @@ def _title(document: Document) -> str:
 
 
 def _pictures(document: Document) -> dict[str, list[Picture]]:
-    """The figures by where they stand: `trials`, `curve` and `figures`."""
-    trials = mappings(document.get("trials"))
-    measures = dict.fromkeys(str(trial.get("measure")) for trial in trials)  # unique, in order
-    by_measure = {measure: [trial for trial in trials if str(trial.get("measure")) == measure] for measure in measures}
+    """The figures by where they stand: the curves of the `trials`, the gains of their `rounds`, and so on."""
+    rounds = charts.rounds(mappings(document.get("trials")))
     curve = mappings(document.get("curve"))
-    columns = dict.fromkeys(key for row in curve for key in row if key != "update")
+    columns = dict.fromkeys(key for row in curve for key in entries(row) if key != "update")
     kept = {key: value for key, value in mapping(document.get("figures")).items() if isinstance(value, Mapping)}
-    of_trials = {key: value for key, value in kept.items() if key.split("/")[0] == TRIALS}
     groups: dict[str, dict[str, Mapping[str, Any]]] = {
-        "trials": of_trials | {f"arms/{measure}": charts.arms(by_measure[measure], measure) for measure in measures},
+        "trials": {key: value for key, value in kept.items() if key == TRIALS},
+        "rounds": {str(place): charts.gains(trials) for place, trials in enumerate(rounds)},
         "curve": {column: charts.curve(curve, column) for column in columns},
-        "figures": {key: value for key, value in kept.items() if key not in of_trials},
+        "figures": {key: value for key, value in kept.items() if key != TRIALS},
     }
     return {
         group: [picture(key, figure, id=f"{group}-{place}") for place, (key, figure) in enumerate(figures.items())]
