@@ -17,13 +17,13 @@ SOURCE = ROOT / "src"
 # Imports go down this table. Inside a layer a module may import what stands to its left.
 LAYERS = (
     ("errors", "progress", "budget", "vector", "numerics", "ledger", "executor"),
-    ("untouched", "data", "initial", "hessian", "problem", "target", "walk", "plot", "methods"),
+    ("untouched", "data", "initial", "hessian", "problem", "check", "target", "walk", "plot", "methods"),
     ("fleet", "view", "reading", "remedy", "cause"),
     ("probes", "specimens"),
-    ("remedies", "trial"),
+    ("remedies", "trial", "trial_figure"),
     ("causes",),
-    ("prescription", "page", "report"),
-    ("diagnosis", "watch"),
+    ("exam", "prescription", "page", "report"),
+    ("verdict", "diagnosis", "measuring", "training", "watch"),
     ("integrations", "study", "studies"),
     ("__init__", "cli", "__main__"),
 )

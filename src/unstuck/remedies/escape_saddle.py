@@ -36,11 +36,11 @@ class EscapeSaddle:
 
     @classmethod
     def propose(cls, readings: Readings) -> tuple[Self, ...]:
-        """The length that the escape probe found best, at the last point it looked at."""
+        """At the point with the best way out: the length that the escape probe found."""
         escapes = readings.get(EscapeReading)
         if escapes is None:
             return ()
-        best = escapes.latest
+        best = max(escapes.readings, key=lambda ways: ways.curvature_drop - ways.gradient_drop)
         if best.curvature_drop > 0:
             return (cls(way="negative curvature", length=best.curvature_length, update=best.update, seed=best.seed),)
         return (cls(way="perturbation", length=1.0, update=best.update, seed=best.seed),)
