@@ -37,9 +37,8 @@ def rounds(trials: Sequence[Trial]) -> list[list[Trial]]:
 def gain(trial: Trial, trials: Sequence[Trial]) -> dict[str, object]:
     """By how much an arm ends below the untouched one of its round, with the interval of that difference."""
     reference, mean = trials[0].get("mean"), trial.get("mean")
-    known = trial is not trials[0] and is_number(reference) and is_number(mean)
     return {
-        "value": reference - mean if known else None,
+        "value": reference - mean if is_number(reference) and is_number(mean) else None,
         "error": trial.get("interval"),
         "non_finite": mean is None and trial.get("non_finite"),
     }

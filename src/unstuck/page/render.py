@@ -1,5 +1,6 @@
 """From a report document to its page."""
 
+import dataclasses
 import shlex
 from collections.abc import Mapping
 from typing import Any
@@ -83,10 +84,12 @@ def _pictures(document: Document) -> dict[str, list[Picture]]:
         "curve": {column: charts.curve(curve, column) for column in columns},
         "figures": {key: value for key, value in kept.items() if key != TRIALS},
     }
-    return {
+    pictures = {
         group: [picture(key, figure, id=f"{group}-{place}") for place, (key, figure) in enumerate(figures.items())]
         for group, figures in groups.items()
     }
+    # The numbers of a round stand in the table of its arms.
+    return pictures | {"rounds": [dataclasses.replace(shown, tables=()) for shown in pictures["rounds"]]}
 
 
 def _findings(document: Document, *, of_diagnosis: bool) -> list[Mapping[str, Any]]:
