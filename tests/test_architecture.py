@@ -20,7 +20,7 @@ LAYERS = (
     ("untouched", "data", "initial", "hessian", "problem", "check", "target", "walk", "plot", "methods"),
     ("fleet", "view", "reading", "remedy", "cause"),
     ("probes", "specimens"),
-    ("remedies", "trial", "trial_figure"),
+    ("remedies", "trial", "trial_figure", "jobs"),
     ("causes",),
     ("exam", "prescription", "page", "report"),
     ("verdict", "diagnosis", "measuring", "training", "watch"),

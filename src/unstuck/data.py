@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader, RandomSampler
 
 from unstuck.errors import InputError
 from unstuck.untouched import derived_seed, generators_kept, loader_generators, seed_all, seeded
@@ -32,7 +33,7 @@ def map_tensors(function: Callable[[Tensor], Tensor], batch: Batch) -> Batch:
     """Apply ``function`` to every tensor in nested tuples, lists and dicts."""
     if isinstance(batch, Tensor):
         return function(batch)
-    if isinstance(batch, dict):
+    if isinstance(batch, Mapping):
         return {key: map_tensors(function, value) for key, value in batch.items()}
     if isinstance(batch, tuple) and hasattr(batch, "_fields"):
         return type(batch)(*(map_tensors(function, value) for value in batch))
@@ -43,14 +44,10 @@ def map_tensors(function: Callable[[Tensor], Tensor], batch: Batch) -> Batch:
 
 def tensors_of(batch: Batch) -> list[Tensor]:
     """Every tensor in a batch, in order."""
-    found: list[Tensor] = []
-
-    def keep(tensor: Tensor) -> Tensor:
-        found.append(tensor)
-        return tensor
-
-    map_tensors(keep, batch)
-    return found
+    if isinstance(batch, Tensor):
+        return [batch]
+    parts = batch.values() if isinstance(batch, Mapping) else batch if isinstance(batch, list | tuple) else ()
+    return [tensor for part in parts for tensor in tensors_of(part)]
 
 
 def samples_in(batch: Batch) -> int:
@@ -69,29 +66,38 @@ class Data:
             and hasattr(getattr(loader, "dataset", None), "__getitem__")
             and hasattr(getattr(loader, "dataset", None), "__len__")
         )
-        if not self._indexed and iter(loader) is loader:
+        if not self._indexed and isinstance(loader, Iterator):
             raise InputError(
                 f"{name}: the loader can be iterated only once; hand over a DataLoader or a list of batches"
             )
 
     @cached_property
     def _recorded(self) -> list[Batch]:
-        with generators_kept(*loader_generators(self.loader)):
+        loader = self.loader
+        if isinstance(loader, DataLoader):
+            # A copy of its own: persistent workers are at the disposal of the caller's epoch alone.
+            loader = copy.copy(loader)
+            loader.__dict__["_iterator"] = None
+        with generators_kept(*loader_generators(loader)):
             seed_all(0)
-            return list(itertools.islice(self.loader, RECORDED_BATCHES))
+            return list(itertools.islice(loader, RECORDED_BATCHES))
 
     def _drawn(self, seed: int, epoch: int) -> list[Any]:
         """One epoch as the loader's own sampler draws it: lists of indices, or recorded batches."""
         if not self._indexed:
             return list(self._recorded)
+        sampler = self._sampler(seed, epoch)
+        with seeded(derived_seed(seed, epoch, 2)):
+            return list(itertools.islice(sampler, _length(sampler)))
+
+    def _sampler(self, seed: int, epoch: int) -> Any:
+        """A copy of the loader's batch sampler whose generators are seeded."""
         loader: Any = self.loader
         # The sampler holds the data set: the memo shares it instead of copying it.
         sampler = copy.deepcopy(loader.batch_sampler, {id(loader.dataset): loader.dataset})
         for generator in loader_generators(sampler):
             generator.manual_seed(derived_seed(seed, epoch, 1))
-        longest = len(sampler) if hasattr(sampler, "__len__") else LONGEST_EPOCH
-        with seeded(derived_seed(seed, epoch, 2)):
-            return list(itertools.islice(sampler, longest))
+        return sampler
 
     @cached_property
     def order_varies(self) -> bool:
@@ -168,8 +174,16 @@ class Data:
     def _members(self) -> Sequence[Any]:
         """The indices that the sampler draws from: a part of the data set where the loader splits it."""
         loader: Any = self.loader
-        sampler = getattr(loader.batch_sampler, "sampler", None)
-        if sampler is None or getattr(sampler, "replacement", False):
+        sampler = getattr(self._sampler(0, 0), "sampler", None)
+        if sampler is None or isinstance(sampler, RandomSampler) or getattr(sampler, "replacement", False):
             return range(len(loader.dataset))
-        with generators_kept(*loader_generators(loader)):
-            return sorted(set(sampler))
+        with seeded(0):
+            return sorted(set(itertools.islice(sampler, len(loader.dataset))))
+
+
+def _length(sampler: Any) -> int:
+    """The length of a batch sampler; one whose indices never end has none."""
+    try:
+        return len(sampler)
+    except TypeError:
+        return LONGEST_EPOCH

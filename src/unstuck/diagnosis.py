@@ -8,7 +8,8 @@ After a cure the treated problem is examined once more, so that a second fault b
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,13 +19,16 @@ from unstuck import probes as all_probes
 from unstuck.budget import Budget, Cost
 from unstuck.cause import Cause, Finding
 from unstuck.check import check
+from unstuck.errors import InputError
 from unstuck.exam import Observation, deep_look, first_look, is_stuck
-from unstuck.problem import Problem
+from unstuck.executor import processes
+from unstuck.jobs import Origin, on_processes
+from unstuck.problem import Problem, Snapshot
 from unstuck.progress import Progress, silent
 from unstuck.reading import Readings
 from unstuck.remedy import Remedy
 from unstuck.report import Report
-from unstuck.trial import Ground, Trial, compare, horizon_for, updates_of
+from unstuck.trial import Ground, Runner, Trial, compare, horizon_for, in_turn, updates_of
 from unstuck.untouched import generators_kept, loader_generators
 from unstuck.verdict import prescription_of, verdict_of, winner
 from unstuck.view import BLOCK, SAMPLE
@@ -58,6 +62,7 @@ def diagnose(
     probes: Sequence[type[Any]] = all_probes.ALL,
     causes: Sequence[Cause] = all_causes.ALL,
     target: str | None = None,
+    jobs: int = 1,
     progress: Progress = silent,
 ) -> Report:
     """Find out why a training is stuck, try the remedies, prescribe the one that works.
@@ -68,18 +73,23 @@ def diagnose(
         seed: decides samples, data orders and masks; the same seed gives the same diagnosis.
         probes: what may be measured.
         causes: what may be diagnosed.
-        target: where the problem came from, for the report.
+        target: where the problem came from, as ``unstuck.target.load`` takes it.
+        jobs: processes that walk trials; more than one needs a ``target``, and gives the same result.
         progress: told what is being done, and the share that is done.
 
     Raises:
         InputError: the problem cannot be trained as it was handed over.
         Interrupted: Ctrl-C; carries the report so far.
     """
+    if jobs > 1 and target is None:
+        raise InputError(
+            "more than one job needs a target, file.py:function, from which each process makes the problem"
+        )
     limit = Budget() if budget is None else Budget(updates=budget)
     with generators_kept(*loader_generators(problem.train)):
         check(problem)
         with fixed_threads(threads_for(problem)):
-            case = _Case(problem, limit, seed, tuple(probes), tuple(causes), target, progress)
+            case = _Case(problem, limit, seed, tuple(probes), tuple(causes), target, jobs, progress)
             try:
                 case.solve()
             except KeyboardInterrupt:
@@ -97,12 +107,15 @@ class _Case:
     probes: tuple[type[Any], ...]
     causes: tuple[Cause, ...]
     target: str | None
+    jobs: int
     progress: Progress
     readings: Readings = field(default_factory=Readings)
     findings: tuple[Finding, ...] = ()
     trials: tuple[Trial, ...] = ()
     won: tuple[Trial, ...] = ()
     """The winning trials, in the order of the prescription."""
+    treated: tuple[tuple[Snapshot, Remedy], ...] = ()
+    """Where each of them branched, and what it applied there."""
     stuck: bool = True
     walked: int = 0
     began: float = field(default_factory=time.perf_counter)
@@ -198,13 +211,26 @@ class _Case:
             seed=self.seed,
         )
         measure = self._cause(arms[0][0]).measure
-        results = compare(ground, arms, horizon=horizon, measure=measure, told=self._told(f"trying {names}"))
+        with self._runner(ground) as run:
+            told = self._told(f"trying {names}")
+            results = compare(ground, arms, horizon=horizon, measure=measure, told=told, run=run)
         self.trials += results
         won = winner(results, signalled={f.cause for f in shortlist if f.signal}, stuck=stuck)
         if won is None:
             return None
         self.won += (won,)
+        self.treated += ((ground.snapshot, won.treatment[-1]),)
         return won.treatment[-1].apply(problem.branch(ground.snapshot))
+
+    @contextmanager
+    def _runner(self, ground: Ground) -> Iterator[Runner]:
+        """Where trials are walked: here, or on other processes that make the problem from its target."""
+        if self.jobs == 1 or self.target is None:
+            yield in_turn
+            return
+        origin = Origin.of(ground, self.target, self.treated)
+        with processes(self.jobs) as executor:
+            yield on_processes(executor, origin)
 
     def _told(self, doing: str) -> Callable[[int], None]:
         def told(updates: int) -> None:

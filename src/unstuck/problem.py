@@ -207,12 +207,13 @@ class Problem:
         Returns:
             The scalar loss, and what the model gave (None for problems with ``step``).
         """
-        tensors = {f"model.{name}": p.detach() for name, p in self.model.named_parameters()}
-        tensors |= {f"model.{name}": b.detach().clone() for name, b in self.model.named_buffers()}
-        tensors |= {f"model.{name}": tensor for name, tensor in point.items()}
         run = _Run(self, followed=not own)
+        tensors = {name: p.detach() for name, p in run.named_parameters()}
+        tensors |= {name: b.detach().clone() for name, b in run.named_buffers()}
+        tensors |= {f"model.{name}": tensor for name, tensor in point.items()}
         with ExitStack() as stack:
-            stack.enter_context(without_hooks(self.model))
+            stack.enter_context(without_hooks(run))
+            stack.enter_context(attributes_kept(run))
             stack.enter_context(in_mode(self.model, self.modes(mode)))
             stack.enter_context(seeded(seed))
             # Fused attention kernels cannot be differentiated twice; the plain one can.
@@ -277,13 +278,15 @@ class Problem:
         Raises:
             InputError: the model cannot be copied and there is no ``fresh``.
         """
-        with without_hooks(self.model):
+        whole = _Run(self, followed=True)
+        with without_hooks(whole):
             try:
-                parts = copy.deepcopy((self.model, self.loss, self.training_loss, self.optimizer, self.scheduler))
-            except Exception as error:  # any module may refuse, in any way
+                optimizer, model, loss, training_loss, scheduler = copied(
+                    whole, self.optimizer, self.model, self.loss, self.training_loss, self.scheduler
+                )
+            except Exception as error:  # noqa: BLE001 - any module may refuse, in any way
                 return self._branch_of_fresh(error, at)
-        model, loss, training_loss, optimizer, scheduler = parts
-        copied = dataclasses.replace(
+        branch = dataclasses.replace(
             self,
             model=model,
             loss=loss,
@@ -291,10 +294,10 @@ class Problem:
             optimizer=optimizer,
             scheduler=scheduler,
         )
-        copied.__dict__.update(data=self.data, valid_data=self.valid_data)
+        branch.__dict__.update(data=self.data, valid_data=self.valid_data)
         if at is not None:
-            at.restore(copied)
-        return copied
+            at.restore(branch)
+        return branch
 
     def _branch_of_fresh(self, error: Exception, at: Snapshot | None) -> Problem:
         if self.fresh is None:
@@ -302,18 +305,25 @@ class Problem:
                 f"the model cannot be copied ({type(error).__name__}: {error}); "
                 "give `fresh`, a function that builds the problem anew"
             ) from error
-        made = self.fresh()
-        copied = made if isinstance(made, Problem) else Problem(**made)
-        copied = dataclasses.replace(
+        with generators_kept():
+            given = self.fresh()
+        made = given if isinstance(given, Problem) else Problem(**given)
+        branch = dataclasses.replace(
             self,
-            model=copied.model,
-            loss=copied.loss,
-            step=copied.step,
-            optimizer=copied.optimizer,
-            scheduler=copied.scheduler,
+            model=made.model,
+            loss=made.loss,
+            step=made.step,
+            optimizer=made.optimizer,
+            scheduler=made.scheduler,
         )
-        (at or Snapshot.of(self)).restore(copied)
-        return copied
+        branch.__dict__.update(data=self.data, valid_data=self.valid_data)
+        remove_hooks(_Run(branch, followed=True))
+        (at or Snapshot.of(self)).restore(branch)
+        for mine, its in zip(self.model.modules(), branch.model.modules(), strict=True):
+            its.training = mine.training
+        for own, its_own in zip(self.model.parameters(), branch.model.parameters(), strict=True):
+            its_own.requires_grad_(own.requires_grad)
+        return branch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -340,7 +350,8 @@ class Snapshot:
         with torch.no_grad():
             for name, tensor in _state(problem.model).items():
                 tensor.copy_(self.tensors[name])
-        problem.optimizer.load_state_dict(dict(self.optimizer))
+        # Copied: torch takes the tensors of a state dict as they are, and later updates write into them.
+        problem.optimizer.load_state_dict(copy.deepcopy(dict(self.optimizer)))
         if problem.scheduler is not None and self.scheduler is not None:
             problem.scheduler.load_state_dict(copy.deepcopy(dict(self.scheduler)))
 

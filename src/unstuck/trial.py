@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -67,8 +67,18 @@ class ArmRun:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Task:
+    """One walk of a trial: an arm under an order, over one half of the trunk or the whole."""
+
+    arm: Arm
+    order: int
+    horizon: int
+    whole: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
 class Ground:
-    """Where all arms of a trial start: picklable apart from the problem itself."""
+    """Where all arms of a trial start."""
 
     problem: Problem
     snapshot: Snapshot
@@ -116,18 +126,27 @@ def horizon_for(updates: int, *, remedies: int, doses: int) -> int:
     return horizon
 
 
-def perform(ground: Ground, arm: Arm, order: int, horizon: int, *, whole: bool = True) -> ArmRun:
+Runner = Callable[[Ground, Sequence[Task]], Iterable[ArmRun]]
+"""Performs tasks from one ground and gives their runs in order: in turn, or on other processes."""
+
+
+def in_turn(ground: Ground, tasks: Sequence[Task]) -> Iterator[ArmRun]:
+    """One task after the other, in this process."""
+    return (perform(ground, task) for task in tasks)
+
+
+def perform(ground: Ground, task: Task) -> ArmRun:
     """Walk one arm under one order. A pure function of its arguments."""
-    branch = ground.problem.branch(ground.snapshot)
-    for remedy in arm.treatment:
+    branch, horizon = ground.problem.branch(ground.snapshot), task.horizon
+    for remedy in task.arm.treatment:
         branch = remedy.apply(branch)
-    order = derived_seed(ground.seed, order, 71)
+    order = derived_seed(ground.seed, task.order, 71)
     batches = branch.data.order(order)
     at = sorted({round(horizon * k / POINTS) for k in range(POINTS + 1)})
     ends: list[float] = []
     curve: list[tuple[int, float]] = []
     walked = 0
-    for half in (0, 1) if whole else (0,):
+    for half in (0, 1) if task.whole else (0,):
         start = half * horizon
         run = walk(
             branch,
@@ -167,15 +186,18 @@ def _ended(curve: Sequence[tuple[int, float]], ends: Sequence[float], walked: in
     return ArmRun(curve=tuple(curve), half=half, full=math.inf, updates=walked)
 
 
-def best_dose(ground: Ground, doses: Sequence[Remedy], horizon: int, told: Callable[[int], None]) -> Remedy:
+def best_dose(
+    ground: Ground, doses: Sequence[Remedy], horizon: int, *, told: Callable[[int], None], run: Runner
+) -> Remedy:
     """The dose that is best over one half under one order, which no arm of the trial uses again."""
     if len(doses) == 1:
         return doses[0]
+    arms = [Arm(name="remedy", treatment=(dose,)) for dose in doses]
+    tasks = [Task(arm=arm, order=2 * ORDERS, horizon=horizon, whole=False) for arm in arms]
     found: list[float] = []
-    for dose in doses:
-        run = perform(ground, Arm(name="remedy", treatment=(dose,)), ORDERS * 2, horizon, whole=False)
-        found.append(run.half)
-        told(run.updates)
+    for result in run(ground, tasks):
+        found.append(result.half)
+        told(result.updates)
     return doses[min(range(len(doses)), key=lambda i: (not math.isfinite(found[i]), found[i]))]
 
 
@@ -186,6 +208,7 @@ def compare(
     horizon: int,
     measure: str = "train_loss",
     told: Callable[[int], None],
+    run: Runner = in_turn,
 ) -> tuple[Trial, ...]:
     """Run the untouched arm, the A/A arm and one arm per candidate; judge them.
 
@@ -195,19 +218,22 @@ def compare(
         horizon: H.
         measure: what arms are compared by.
         told: called with the updates of each finished piece.
+        run: performs the walks.
     """
     arms = [Arm(name="untouched"), Arm(name="a/a")]
     for cause, doses in candidates:
-        chosen = best_dose(ground, doses, horizon, told)
+        chosen = best_dose(ground, doses, horizon, told=told, run=run)
         arms.append(Arm(name="remedy", treatment=(chosen,), cause=cause))
     ground = _judged_alike(ground, arms)
-    results: list[tuple[ArmRun, ...]] = []
-    for arm in arms:
-        runs = []
-        for order in range(ORDERS):
-            runs.append(perform(ground, arm, order + (ORDERS if arm.name == "a/a" else 0), horizon))
-            told(runs[-1].updates)
-        results.append(tuple(runs))
+    again = {"a/a": ORDERS}
+    tasks = [
+        Task(arm=arm, order=order + again.get(arm.name, 0), horizon=horizon) for arm in arms for order in range(ORDERS)
+    ]
+    runs: list[ArmRun] = []
+    for result in run(ground, tasks):
+        runs.append(result)
+        told(result.updates)
+    results = [tuple(runs[first : first + ORDERS]) for first in range(0, len(runs), ORDERS)]
     return _judge(ground, arms, results, measure)
 
 

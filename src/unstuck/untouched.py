@@ -2,8 +2,8 @@
 
 Measurements never write to the caller's model or optimizer, because they work on copies
 (:meth:`unstuck.problem.Problem.branch`) or on detached tensors. What is left to guard is what a copy
-cannot avoid: the process-wide random generators, the loader's own generators, and the hooks that would
-fire into the caller's loggers.
+cannot avoid: the process-wide random generators, the loader's own generators, the hooks that would
+fire into the caller's loggers, and what a forward pass leaves behind in its modules.
 """
 
 from __future__ import annotations
@@ -39,8 +39,11 @@ def derived_seed(*parts: int) -> int:
 def seed_all(seed: int) -> None:
     """Seed Python's, NumPy's and torch's process-wide generators. Only inside :func:`generators_kept`."""
     random.seed(seed)
-    numpy.random.seed(seed)
-    torch.manual_seed(seed)
+    numpy.random.seed(seed % 2**32)
+    # Not torch.manual_seed: it also seeds devices that the caller has yet to use, which nobody could undo.
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(seed)
 
 
 @contextmanager
@@ -106,6 +109,31 @@ def without_hooks(model: nn.Module) -> Iterator[tuple[str, ...]]:
     finally:
         for owner, kind, hooks in removed:
             owner[kind] = hooks
+
+
+@contextmanager
+def attributes_kept(model: nn.Module) -> Iterator[None]:
+    """Put back what a forward pass assigns to its modules, or adds to a list, dict or set that they hold.
+
+    Recurrent layers and weight norm leave tensors behind, and many a model counts its calls or keeps an activation.
+    """
+    held = [(module.__dict__, dict(module.__dict__)) for module in model.modules()]
+    values = {id(value): value for _, before in held for value in before.values()}
+    # Subclasses may refuse to be written to: the plain kinds alone.
+    lists = [(value, list(value)) for value in values.values() if type(value) is list]
+    others = [(value, value.copy()) for value in values.values() if type(value) in (dict, set, OrderedDict)]
+    try:
+        yield
+    finally:
+        for attributes, before in held:
+            for added in attributes.keys() - before.keys():
+                del attributes[added]
+            attributes.update(before)
+        for sequence, content in lists:
+            sequence[:] = content
+        for collection, content in others:
+            collection.clear()
+            collection.update(content)
 
 
 @contextmanager

@@ -17,9 +17,9 @@ def flatten(point: Mapping[str, Tensor]) -> Tensor:
 
 
 def unflatten(flat: Tensor, like: Mapping[str, Tensor]) -> Point:
-    """The inverse of :func:`flatten`: views of ``flat`` (shape (n,)) with the names and shapes of ``like``."""
+    """The inverse of :func:`flatten`: pieces of ``flat`` (shape (n,)) with the names, shapes and types of ``like``."""
     pieces = torch.split(flat, [tensor.numel() for tensor in like.values()])
-    return {name: piece.view_as(tensor) for (name, tensor), piece in zip(like.items(), pieces, strict=True)}
+    return {name: piece.view_as(tensor).to(tensor) for (name, tensor), piece in zip(like.items(), pieces, strict=True)}
 
 
 def moved(point: Mapping[str, Tensor], direction: Mapping[str, Tensor], length: float) -> Point:

@@ -80,9 +80,9 @@
     }
   }
 
-  // On paper nothing can be unfolded.
+  // On paper nothing can be unfolded. The numbers of the pictures, which would fill it, are left out there.
   function unfoldForPrint() {
-    const folded = () => document.querySelectorAll("details:not([open])");
+    const folded = () => document.querySelectorAll("details:not([open], figure details)");
     let opened = [];
     window.addEventListener("beforeprint", () => {
       opened = [...folded()];
