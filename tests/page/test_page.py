@@ -84,6 +84,11 @@ def diagnosis(opener: Opener, theme: str) -> Opened:
     return opener(diagnosis_document(), color_scheme=theme)
 
 
+def rgb(colour: str) -> str:
+    """A colour as a browser writes it."""
+    return f"rgb({', '.join(str(int(colour[start : start + 2], 16)) for start in (1, 3, 5))})"
+
+
 def assert_accessible(page: "Page") -> None:
     """axe-core finds nothing, of any severity, with every part unfolded."""
     from axe_playwright_python.sync_playwright import Axe
@@ -119,8 +124,7 @@ def test_the_pictures_wear_the_theme_of_the_page(diagnosis: Opened, theme: str) 
     )
     assert set(papers) == {THEMES[theme].paper}
     ground = diagnosis.page.evaluate("getComputedStyle(document.body).backgroundColor")
-    channels = [int(THEMES[theme].ground[start : start + 2], 16) for start in (1, 3, 5)]
-    assert ground == f"rgb({', '.join(map(str, channels))})"
+    assert ground == rgb(THEMES[theme].ground)
 
 
 def test_a_diagnosis_is_accessible(diagnosis: Opened) -> None:
@@ -152,10 +156,21 @@ def test_pictures_follow_the_system_from_light_to_dark_and_onto_paper(opener: Op
     opened.page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
     wait_until_drawn(opened.page, "light")
     assert opened.page.evaluate(paper) == plot.LIGHT.paper
-    assert opened.page.locator("details:not([open])").count() == 0
     opened.page.evaluate("window.dispatchEvent(new Event('afterprint'))")
     wait_until_drawn(opened.page, "dark")
-    assert opened.page.locator("details[open]").count() == 0
+
+
+def test_on_paper_everything_is_unfolded_in_ink_on_white(opener: Opener) -> None:
+    opened = opener(healthy_document(), color_scheme="dark")
+    folded = opened.page.locator("details:not([open])")
+    before = folded.count()
+    opened.page.emulate_media(media="print")
+    opened.page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    assert folded.count() == 0
+    ink = opened.page.evaluate("getComputedStyle(document.querySelector('h1')).color")
+    assert ink == rgb(plot.LIGHT.ink)
+    opened.page.evaluate("window.dispatchEvent(new Event('afterprint'))")
+    assert folded.count() == before > 0
 
 
 def test_the_copied_code_is_the_code_afterwards(opener: Opener) -> None:
