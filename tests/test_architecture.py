@@ -17,7 +17,10 @@ SOURCE = ROOT / "src"
 # Imports go down this table. Inside a layer a module may import what stands to its left.
 LAYERS = (
     ("errors", "progress", "budget", "vector", "numerics", "ledger", "executor"),
-    ("untouched", "data", "initial", "hessian", "problem", "check", "target", "walk", "plot", "methods"),
+    (
+        *("untouched", "data", "branching", "forward", "initial", "hessian", "problem", "check", "target", "walk"),
+        *("plot", "methods"),
+    ),
     ("fleet", "view", "reading", "remedy", "cause"),
     ("probes", "specimens"),
     ("remedies", "trial", "trial_figure", "jobs"),

@@ -5,7 +5,8 @@ from __future__ import annotations
 from torch import Tensor
 
 from unstuck.errors import InputError
-from unstuck.problem import Problem, call, split
+from unstuck.forward import call, split
+from unstuck.problem import Problem
 from unstuck.untouched import in_mode, seeded
 
 

@@ -14,10 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from unstuck.branching import copied
 from unstuck.data import Batch, Data, map_tensors, samples_in
 from unstuck.errors import InputError
+from unstuck.forward import Forward
 from unstuck.hessian import Hessian, gradient_of
-from unstuck.untouched import in_mode, seeded, without_hooks
+from unstuck.untouched import attributes_kept, generators_kept, in_mode, seeded, take_hooks, without_hooks
 from unstuck.vector import Point
 
 LossFunction = Callable[[Any, Any], Tensor]
@@ -181,7 +183,7 @@ class Problem:
     def forward_loss(self, batch: Batch) -> Tensor:
         """The loss that updates follow, on the model as it stands: with its graph, its modes, its buffers."""
         with self._autocast():
-            return _Run(self, followed=True)(batch)[0]
+            return Forward(self)(batch)[0]
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, dtype=self.precision, enabled=self.precision is not None)
@@ -207,7 +209,7 @@ class Problem:
         Returns:
             The scalar loss, and what the model gave (None for problems with ``step``).
         """
-        run = _Run(self, followed=not own)
+        run = Forward(self, followed=not own)
         tensors = {name: p.detach() for name, p in run.named_parameters()}
         tensors |= {name: b.detach().clone() for name, b in run.named_buffers()}
         tensors |= {f"model.{name}": tensor for name, tensor in point.items()}
@@ -278,7 +280,7 @@ class Problem:
         Raises:
             InputError: the model cannot be copied and there is no ``fresh``.
         """
-        whole = _Run(self, followed=True)
+        whole = Forward(self)
         with without_hooks(whole):
             try:
                 optimizer, model, loss, training_loss, scheduler = copied(
@@ -308,6 +310,7 @@ class Problem:
         with generators_kept():
             given = self.fresh()
         made = given if isinstance(given, Problem) else Problem(**given)
+        _check_alike(self, made)
         branch = dataclasses.replace(
             self,
             model=made.model,
@@ -317,7 +320,7 @@ class Problem:
             scheduler=made.scheduler,
         )
         branch.__dict__.update(data=self.data, valid_data=self.valid_data)
-        remove_hooks(_Run(branch, followed=True))
+        take_hooks(Forward(branch))
         (at or Snapshot.of(self)).restore(branch)
         for mine, its in zip(self.model.modules(), branch.model.modules(), strict=True):
             its.training = mine.training
@@ -328,7 +331,7 @@ class Problem:
 
 @dataclass(frozen=True, kw_only=True)
 class Snapshot:
-    """The state of a problem at one update: parameters, buffers, optimizer, scheduler."""
+    """The state of a problem at one update: parameters and buffers of model and losses, optimizer, scheduler."""
 
     update: int = 0
     tensors: Mapping[str, Tensor]
@@ -340,7 +343,7 @@ class Snapshot:
         """A copy of the problem's present state."""
         return Snapshot(
             update=update,
-            tensors={name: tensor.detach().clone() for name, tensor in _state(problem.model).items()},
+            tensors={name: tensor.detach().clone() for name, tensor in _state(problem).items()},
             optimizer=copy.deepcopy(problem.optimizer.state_dict()),
             scheduler=None if problem.scheduler is None else copy.deepcopy(problem.scheduler.state_dict()),
         )
@@ -348,7 +351,7 @@ class Snapshot:
     def restore(self, problem: Problem) -> None:
         """Write this state into a branch."""
         with torch.no_grad():
-            for name, tensor in _state(problem.model).items():
+            for name, tensor in _state(problem).items():
                 tensor.copy_(self.tensors[name])
         # Copied: torch takes the tensors of a state dict as they are, and later updates write into them.
         problem.optimizer.load_state_dict(copy.deepcopy(dict(self.optimizer)))
@@ -356,46 +359,28 @@ class Snapshot:
             problem.scheduler.load_state_dict(copy.deepcopy(dict(self.scheduler)))
 
 
-def _state(model: nn.Module) -> dict[str, Tensor]:
-    return dict(model.named_parameters()) | dict(model.named_buffers())
-
-
-class _Run(nn.Module):
-    """One forward pass and its loss as a module, so that ``functional_call`` swaps parameters in both."""
-
-    def __init__(self, problem: Problem, *, followed: bool) -> None:
-        super().__init__()
-        self.model = problem.model
-        self._problem = [problem]  # in a list: a module would register what is assigned to it
-        self._followed = followed
-
-    def forward(self, batch: Batch) -> tuple[Tensor, Any]:
-        (problem,) = self._problem
-        if problem.step is not None and not (self._followed and problem.training_loss):
-            return problem.step(self.model, batch), None
-        inputs, targets = split(batch)
-        outputs = call(self.model, inputs)
-        if self._followed:
-            return problem.objective(outputs, targets), outputs
-        if problem.loss is None:
-            raise InputError("this problem computes its loss in `step`; there is no loss of (outputs, targets)")
-        return problem.loss(problem.restored(outputs), targets), outputs
-
-
-def split(batch: Batch) -> tuple[Any, Any]:
-    """A batch as (inputs, targets). Raises InputError where it is no such pair."""
-    if isinstance(batch, tuple | list) and len(batch) >= 2:
-        return (batch[0] if len(batch) == 2 else tuple(batch[:-1])), batch[-1]
-    raise InputError(
-        f"a batch of `train` must be (inputs, targets); got {type(batch).__name__}; "
-        "for other batches give `step`, a function (model, batch) -> loss"
+def _check_alike(problem: Problem, made: Problem) -> None:
+    """Raise InputError where what ``fresh`` made cannot be given the problem's state."""
+    (mine, own), (its, groups) = (
+        (
+            {name: tensor.shape for name, tensor in _state(each).items()},
+            [len(group["params"]) for group in each.optimizer.param_groups],
+        )
+        for each in (problem, made)
     )
+    differs = sorted(name for name in mine | its if mine.get(name) != its.get(name))
+    if differs:
+        raise InputError(
+            f"`fresh` builds another model: {differs[0]} is {mine.get(differs[0])} in the problem and "
+            f"{its.get(differs[0])} in what `fresh` gives; it must build the same model and loss"
+        )
+    if own != groups:
+        raise InputError(
+            f"`fresh` builds another optimizer: the problem's holds {own} parameters per group, that of `fresh` "
+            f"{groups}; it must build the same one"
+        )
 
 
-def call(model: nn.Module, inputs: Any) -> Any:
-    """The model's outputs: a tuple is positional arguments, a dict keyword arguments."""
-    if isinstance(inputs, dict):
-        return model(**inputs)
-    if isinstance(inputs, tuple | list):
-        return model(*inputs)
-    return model(inputs)
+def _state(problem: Problem) -> dict[str, Tensor]:
+    run = Forward(problem)
+    return dict(run.named_parameters()) | dict(run.named_buffers())

@@ -85,30 +85,40 @@ def is_torchs_own(hook: Any) -> bool:
     return type(hook).__module__.startswith("torch.nn.utils")
 
 
-@contextmanager
-def without_hooks(model: nn.Module) -> Iterator[tuple[str, ...]]:
-    """Take the caller's hooks off for the block and put the same objects back; yields where they were.
+Taken = tuple[dict[str, Any], str, Any]
+"""The attributes of a module, a kind of hooks, and those it held."""
+
+
+def take_hooks(model: nn.Module) -> tuple[tuple[str, ...], list[Taken]]:
+    """Take the caller's hooks off a model; gives where they were, and what it takes to put them back.
 
     Hooks by which torch itself computes a weight (weight norm, spectral norm, pruning) stay: without
     them the model would be another function.
     """
-    removed: list[tuple[dict[str, Any], str, Any]] = []
     places: list[str] = []
+    taken: list[Taken] = []
+    for name, module in model.named_modules():
+        for kind in HOOKS:
+            hooks = module.__dict__.get(kind)
+            if not hooks:
+                continue
+            kept = OrderedDict((key, hook) for key, hook in hooks.items() if is_torchs_own(hook))
+            if len(kept) < len(hooks):
+                places.append(f"{name or 'the model'}: {kind.strip('_').replace('_', ' ')}")
+            taken.append((module.__dict__, kind, hooks))
+            module.__dict__[kind] = kept
+    return tuple(places), taken
+
+
+@contextmanager
+def without_hooks(model: nn.Module) -> Iterator[tuple[str, ...]]:
+    """Take the caller's hooks off for the block and put the same objects back; yields where they were."""
+    places, taken = take_hooks(model)
     try:
-        for name, module in model.named_modules():
-            for kind in HOOKS:
-                hooks = module.__dict__.get(kind)
-                if not hooks:
-                    continue
-                kept = OrderedDict((key, hook) for key, hook in hooks.items() if is_torchs_own(hook))
-                if len(kept) < len(hooks):
-                    places.append(f"{name or 'the model'}: {kind.strip('_').replace('_', ' ')}")
-                removed.append((module.__dict__, kind, hooks))
-                module.__dict__[kind] = kept
-        yield tuple(places)
+        yield places
     finally:
-        for owner, kind, hooks in removed:
-            owner[kind] = hooks
+        for attributes, kind, hooks in taken:
+            attributes[kind] = hooks
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from unstuck import plot
 from unstuck.budget import Budget
 from unstuck.data import tensors_of
 from unstuck.errors import InputError
-from unstuck.problem import split
+from unstuck.forward import split
 from unstuck.reading import Reading, quantity
 from unstuck.view import View
 

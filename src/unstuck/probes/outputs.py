@@ -17,8 +17,8 @@ from torch import Tensor
 
 from unstuck.budget import Budget
 from unstuck.errors import InputError
+from unstuck.forward import split
 from unstuck.initial import perturbation
-from unstuck.problem import split
 from unstuck.reading import Estimate, Reading, quantity
 from unstuck.view import View
 

@@ -1,0 +1,56 @@
+"""From a batch to a loss: how inputs and targets are told apart, and how a model is called."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor, nn
+
+from unstuck.data import Batch
+from unstuck.errors import InputError
+
+if TYPE_CHECKING:
+    from unstuck.problem import Problem
+
+
+class Forward(nn.Module):
+    """One forward pass and its loss as a module, so that ``functional_call`` swaps the tensors of both."""
+
+    def __init__(self, problem: Problem, *, followed: bool = True) -> None:
+        super().__init__()
+        self.model = problem.model
+        self.loss = problem.loss
+        self.training_loss = problem.training_loss
+        self._problem = problem
+        self._followed = followed
+
+    def forward(self, batch: Batch) -> tuple[Tensor, Any]:
+        problem = self._problem
+        if problem.step is not None and not (self._followed and problem.training_loss):
+            return problem.step(self.model, batch), None
+        inputs, targets = split(batch)
+        outputs = call(self.model, inputs)
+        if self._followed:
+            return problem.objective(outputs, targets), outputs
+        if problem.loss is None:
+            raise InputError("this problem computes its loss in `step`; there is no loss of (outputs, targets)")
+        return problem.loss(problem.restored(outputs), targets), outputs
+
+
+def split(batch: Batch) -> tuple[Any, Any]:
+    """A batch as (inputs, targets). Raises InputError where it is no such pair."""
+    if isinstance(batch, tuple | list) and len(batch) >= 2:
+        return (batch[0] if len(batch) == 2 else tuple(batch[:-1])), batch[-1]
+    raise InputError(
+        f"a batch of `train` must be (inputs, targets); got {type(batch).__name__}; "
+        "for other batches give `step`, a function (model, batch) -> loss"
+    )
+
+
+def call(model: nn.Module, inputs: Any) -> Any:
+    """The model's outputs: a tuple is positional arguments, a dict keyword arguments."""
+    if isinstance(inputs, dict):
+        return model(**inputs)
+    if isinstance(inputs, tuple | list):
+        return model(*inputs)
+    return model(inputs)
