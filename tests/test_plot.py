@@ -113,6 +113,17 @@ def test_a_line_and_its_spread_are_switched_together_and_listed_once() -> None:
     assert drawn.data[2].customdata.tolist() == [[1.5, 2.5], [0.5, 1.5]]
 
 
+def test_lines_without_a_role_are_told_apart_by_colour_and_dash() -> None:
+    drawn = plot.figure(title="Loss", x="update", y="loss")
+    for name in ("one", "two", "three"):
+        plot.line_with_spread(drawn, [0, 1], [2.0, 1.0], [1.5, 0.5], [2.5, 1.5], name=name)
+    lines = [trace.line for trace in drawn.data[2::3]]
+    assert len({line.color for line in lines}) == len({line.dash for line in lines}) == 3
+    assert lines[0].color == plot.COLOURS["accent"]
+    red, green, blue = (int(lines[1].color[start : start + 2], 16) for start in (1, 3, 5))
+    assert drawn.data[4].fillcolor.startswith(f"rgba({red},{green},{blue},")
+
+
 def test_the_templates_differ_in_surfaces_alone() -> None:
     light, dark = (plot.template(theme).to_plotly_json() for theme in (plot.LIGHT, plot.DARK))
     assert light["layout"]["colorway"] == dark["layout"]["colorway"]

@@ -37,8 +37,9 @@ DASHES: Mapping[Role, str] = {
     "neutral": "longdash",
     "accent": "solid",
 }
-# For series without a role, in this order; the last two are Okabe and Ito's green and purple.
+# For series without a role, in this order: a colour and a dash. Green and purple are Okabe and Ito's.
 SERIES = (COLOURS["accent"], COLOURS["opposite"], "#009e73", "#cc79a7", COLOURS["untouched"])
+SERIES_DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 DIVERGING = ((0, COLOURS["accent"]), (0.5, "#d9dadb"), (1, COLOURS["opposite"]))  # around zero
 SPREAD_OPACITY = 0.18
 LOG_TICKS = 4  # few enough that plotly takes 1, 2, 5 or whole decades, where it would write every digit
@@ -73,21 +74,22 @@ def figure(*, title: str, x: str, y: str, summary: str = "", log_x: bool = False
     return drawn
 
 
-def line(figure: go.Figure, x: Numbers, y: Numbers, *, name: str, role: Role = "accent") -> None:
-    """Add one line; all lines of a figure answer to the pointer together."""
+def line(figure: go.Figure, x: Numbers, y: Numbers, *, name: str, role: Role | None = None) -> None:
+    """Add one line, in the look of its role or in the next free one; all lines answer to the pointer together."""
+    colour, dash = _look(figure, role)
     figure.add_scatter(
         x=x,
         y=y,
         name=name,
         mode="lines",
-        line={"color": COLOURS[role], "dash": DASHES[role]},
+        line={"color": colour, "dash": dash},
         legendgroup=name,
         hovertemplate="%{y:.4~g}",
     )
     figure.update_layout(hovermode="x unified")
 
 
-def band(figure: go.Figure, x: Numbers, low: Numbers, high: Numbers, *, name: str, role: Role = "accent") -> None:
+def band(figure: go.Figure, x: Numbers, low: Numbers, high: Numbers, *, name: str, role: Role | None = None) -> None:
     """Shade between `low` and `high`; a line of the same `name` is shown and hidden together with it."""
     edge = {"mode": "lines", "line": {"width": 0}, "legendgroup": name, "showlegend": False}
     figure.add_scatter(x=x, y=low, name=f"{name}, low", hoverinfo="skip", **edge)
@@ -96,7 +98,7 @@ def band(figure: go.Figure, x: Numbers, low: Numbers, high: Numbers, *, name: st
         y=high,
         name=f"{name}, high",
         fill="tonexty",
-        fillcolor=_transparent(COLOURS[role]),
+        fillcolor=_transparent(_look(figure, role)[0]),
         hoverinfo="skip",
         **edge,
     )
@@ -110,7 +112,7 @@ def line_with_spread(
     high: Numbers,
     *,
     name: str,
-    role: Role = "accent",
+    role: Role | None = None,
 ) -> None:
     """A line in the middle of its band: a mean within its interval, or a median within its quartiles."""
     band(figure, x, low, high, name=name, role=role)
@@ -163,6 +165,8 @@ def template(theme: Theme) -> go.layout.Template:
             "margin": {"l": 56, "r": 16, "t": 64, "b": 48},
             "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
             "hoverlabel": {"bgcolor": theme.paper, "bordercolor": theme.rule, "font": {"color": theme.ink}},
+            "shapedefaults": {"line": {"color": theme.quiet, "width": 1}},
+            "annotationdefaults": {"arrowcolor": theme.quiet},
             "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": theme.quiet, "activecolor": theme.link},
             "xaxis": axis,
             "yaxis": axis,
@@ -181,6 +185,14 @@ def template(theme: Theme) -> go.layout.Template:
             "histogram2d": [shaded],
         },
     )
+
+
+def _look(figure: go.Figure, role: Role | None) -> tuple[str, str]:
+    """Colour and dash of a role; without one, those that no line of the figure has yet, as long as they last."""
+    if role is not None:
+        return COLOURS[role], DASHES[role]
+    place = sum(trace.type == "scatter" and trace.showlegend is not False for trace in figure.data)
+    return SERIES[place % len(SERIES)], SERIES_DASHES[place % len(SERIES)]
 
 
 def _scale(logarithmic: bool) -> dict[str, object]:

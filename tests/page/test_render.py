@@ -153,8 +153,7 @@ def test_every_step_shows_its_settings_and_a_diff_that_needs_no_colour() -> None
 
 def test_the_command_can_be_pasted_into_a_shell() -> None:
     document = without_figures(diagnosis_document())
-    document["trials"] = diagnosis_document()["trials"]
-    expected = "unstuck train examples/digits.py:problem --updates 900 --prescription report.json"
+    expected = "unstuck train examples/digits.py:problem --updates 5040 --prescription report.json"
     assert expected in text_of(document)
     document["problem"]["target"] = "my work; rm -r ~.py:problem"
     assert "unstuck train 'my work; rm -r ~.py:problem' --updates" in text_of(document)

@@ -48,6 +48,8 @@ TEMPLATES.policies["json.dumps_kwargs"] = {"allow_nan": False}
 TEMPLATES.filters |= {
     "number": words.number,
     "measured": words.measured,
+    "interval": words.interval,
+    "sentence": words.sentence,
     "settings": words.settings,
     "percent": words.percent,
     "spaced": words.spaced,

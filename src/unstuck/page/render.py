@@ -100,14 +100,8 @@ def _findings(document: Document, *, of_diagnosis: bool) -> list[Mapping[str, An
 
 def _command(document: Document) -> str | None:
     """The command that trains with the prescription; None where the problem was not given as a target."""
-    prescription = mapping(document.get("prescription"))
     target = mapping(document.get("problem")).get("target")
-    if not prescription or not target:
+    if not document.get("prescription") or not target:
         return None
-    horizons = [
-        trial["updates"]
-        for trial in mappings(document.get("trials"))
-        if trial.get("remedy") == prescription.get("remedy") and isinstance(trial.get("updates"), int)
-    ]
-    updates = max(horizons, default="N")
+    updates = mapping(document.get("cost")).get("updates") or "N"  # as many as the diagnosis walked
     return f"unstuck train {shlex.quote(str(target))} --updates {updates} --prescription report.json"

@@ -35,7 +35,7 @@ def of_readings(probe: str, history: History) -> Table:
     rows.append(("cost", "", *(words.cost(reading.get("cost")) for reading in history), ""))
     settings = words.settings(history[-1].get("settings")) if history else ""
     return Table(
-        caption=f"{probe}, measured with {settings}" if settings else probe,
+        caption=f"{probe}, measured with {settings}" if settings else f"Readings of {probe}",
         header=("quantity", "unit", *map(_time, history), "what it means"),
         rows=tuple(rows),
     )

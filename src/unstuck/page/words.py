@@ -69,6 +69,20 @@ def measured(entry: object) -> str:
     return number(value)
 
 
+def interval(ends: object) -> str:
+    """An interval as `1.62 to 2.03`, to the second digit of its half-width."""
+    match ends:
+        case [int() | float() as low, int() | float() as high] if low < high:
+            (low_end, high_end), power = _rounded((low, high), (high - low) / 2)
+            return f"{low_end} to {high_end}{power}"
+    return number(ends)
+
+
+def sentence(text: object) -> str:
+    """A text that starts with a capital."""
+    return str(text)[:1].upper() + str(text)[1:]
+
+
 def settings(values: object) -> str:
     """Settings as `factor = 0.1, schedule = cosine`."""
     return ", ".join(f"{key} = {number(value)}" for key, value in entries(values).items())
@@ -99,11 +113,15 @@ def amount(kind: str, spent: object) -> str:
 def cost(spent: object) -> str:
     """A cost as `40 gradient evaluations, 1.2 s`, without what was not spent."""
     parts = [
-        amount(kind, part) if kind == "seconds" else f"{amount(kind, part)} {spaced(kind)}"
+        amount(kind, part) if kind == "seconds" else f"{amount(kind, part)} {_counted(kind, part)}"
         for kind, part in entries(spent).items()
         if part
     ]
     return ", ".join(parts) or UNKNOWN
+
+
+def _counted(kind: str, count: object) -> str:
+    return spaced(kind).removesuffix("s") if count == 1 else spaced(kind)
 
 
 def duration(seconds: object) -> str:
