@@ -9,7 +9,7 @@ SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 UNKNOWN = "—"
 LONGEST_LIST = 8  # entries of a list that are written out
 
-# The words of the IPCC's Fourth Assessment Report for a number (2005 guidance notes, table 3): very high is
+# The words of the IPCC's Fourth Assessment Report for a number (guidance notes, July 2005): very high is
 # at least 9 in 10, high about 8, medium about 5, low about 2, very low less than 1. Halfway between two
 # neighbours the word changes.
 CONFIDENCE_WORDS = ((0.9, "very high"), (0.65, "high"), (0.35, "medium"), (0.1, "low"), (0.0, "very low"))
