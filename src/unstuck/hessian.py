@@ -24,7 +24,8 @@ def gradient_of(loss: Loss, point: Mapping[str, Tensor]) -> tuple[float, Point]:
     leaves = {name: tensor.detach().requires_grad_() for name, tensor in point.items()}
     with torch.enable_grad():
         value = loss(leaves)
-        pieces = torch.autograd.grad(value, list(leaves.values()), allow_unused=True)
+        inputs = list(leaves.values())
+        pieces = torch.autograd.grad(value, inputs, allow_unused=True) if value.requires_grad else [None] * len(inputs)
     gradient = {
         name: torch.zeros_like(leaf) if piece is None else piece.detach()
         for (name, leaf), piece in zip(leaves.items(), pieces, strict=True)
@@ -99,7 +100,8 @@ class Hessian:
         scale = max(1.0, float(self._flat.norm()) / self.dimension**0.5)
         step = torch.finfo(vector.dtype).eps ** (1 / 3) * scale * self.dimension**0.5 / length
         ahead, behind = (self._gradient(self._flat + side * step * vector) for side in (1.0, -1.0))
-        return (ahead - behind) / (2.0 * step)
+        product: Tensor = (ahead - behind) / (2.0 * step)
+        return product
 
     def _gradient(self, flat: Tensor) -> Tensor:
         total = torch.zeros_like(flat)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 
@@ -65,7 +65,7 @@ class View:
     @cached_property
     def blocks(self) -> tuple[Batch, ...]:
         """The same samples in large blocks, unless grouping matters (batch normalization)."""
-        if any(getattr(module, "running_mean", None) is not None for module in self.problem.model.modules()):
+        if any(hasattr(module, "running_mean") for module in self.problem.model.modules()):
             return self.sample
         return self.problem.data.sample(SAMPLE, chunk=BLOCK, seed=self.seed)
 
@@ -89,11 +89,8 @@ class View:
     def gradients(self) -> tuple[tuple[float, Point], ...]:
         """Loss and gradient of each batch of the sample, on the surface that is walked."""
         self.gradient_evaluations += len(self.sample)
-        found = []
-        for batch in self.sample:
-            loss, gradient = gradient_of(lambda at, b=batch: self.problem.loss_at(at, b, seed=self.seed), self.point)
-            found.append((loss, gradient))
-        return tuple(found)
+        losses = (partial(self.problem.loss_at, batch=batch, seed=self.seed) for batch in self.sample)
+        return tuple(gradient_of(loss, self.point) for loss in losses)
 
     @cached_property
     def loss(self) -> float:

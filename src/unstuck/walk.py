@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unstuck.data import Batch
+from unstuck.data import Batch, tensors_of
 from unstuck.problem import Problem, Snapshot
 from unstuck.untouched import derived_seed, generators_kept, in_mode, seed_all
 
@@ -70,34 +71,53 @@ def threads_for(problem: Problem) -> int:
 def gradients(problem: Problem, batches: Sequence[Batch]) -> Tensor:
     """Fill ``.grad`` of a branch with the mean gradient over the batches; gives the mean loss, detached."""
     problem.optimizer.zero_grad(set_to_none=True)
+    # Named one by one: a loss that knows the caller's own model must not fill the gradients there.
+    leaves = {id(p): p for p in (*problem.model.parameters(), *_listed(problem)) if p.requires_grad}
     total = torch.zeros((), device=problem.device)
     for batch in batches:
         loss = problem.forward_loss(problem.to_device(batch)) / len(batches)
-        loss.backward()
+        if loss.requires_grad:
+            loss.backward(inputs=list(leaves.values()))
         total = total + loss.detach()
     return total
 
 
+def _listed(problem: Problem) -> list[Tensor]:
+    """What the optimizer holds."""
+    return [parameter for group in problem.optimizer.param_groups for parameter in group["params"]]
+
+
 def update(problem: Problem, batches: Sequence[Batch]) -> tuple[Tensor, Tensor, list[Tensor]]:
     """One update of a branch by its own optimizer: loss, gradient norm before clipping, and the gradients."""
-    parameters = [p for group in problem.optimizer.param_groups for p in group["params"]]
+    parameters = _listed(problem)
+    seen: list[tuple[Tensor, Tensor, list[Tensor]]] = []
 
     def closure() -> Tensor:
         loss = gradients(problem, batches)
+        if not seen:  # L-BFGS looks at other points as well
+            present = [p.grad.detach().clone() for p in parameters if p.grad is not None]
+            seen.append((loss, _norm(present), present))
         if problem.clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(parameters, problem.clip_norm)
         return loss
 
-    loss = gradients(problem, batches)
-    present = [p.grad.detach().clone() for p in parameters if p.grad is not None]
-    norm = torch.linalg.vector_norm(torch.stack([g.norm() for g in present])) if present else torch.zeros(())
-    if problem.clip_norm is not None:
-        torch.nn.utils.clip_grad_norm_(parameters, problem.clip_norm)
     if _needs_closure(problem.optimizer):
-        problem.optimizer.step(closure)
+        problem.optimizer.step(lambda: float(closure()))
     else:
+        closure()
         problem.optimizer.step()
-    return loss, norm, present
+    return seen[0]
+
+
+def _norm(tensors: Sequence[Tensor]) -> Tensor:
+    """The norm of all entries together, in single precision at least."""
+    norms = [torch.linalg.vector_norm(tensor, dtype=_wide(tensor)) for tensor in tensors]
+    norm: Tensor = torch.linalg.vector_norm(torch.stack(norms)) if norms else torch.zeros(())
+    return norm
+
+
+def _wide(tensor: Tensor) -> torch.dtype:
+    return torch.promote_types(tensor.dtype, torch.float32)
 
 
 def _needs_closure(optimizer: torch.optim.Optimizer) -> bool:
@@ -147,12 +167,12 @@ def walk(
     rates = [float(group["lr"]) for group in branch.optimizer.param_groups]
     with generators_kept(), in_mode(branch.model, branch.modes("training")):
         batches = batches or branch.data.order(order)
-        recent: deque[Batch] = deque(maxlen=CHECK_EVERY)
+        recent: deque[list[Batch]] = deque(maxlen=CHECK_EVERY)
         previous: list[Tensor] = []
         for count in range(updates):
             seed_all(derived_seed(order, start + count))
             given = [next(batches) for _ in range(branch.accumulate)]
-            recent.append(given[0])
+            recent.append(given)
             if anneal:
                 _set_rates(branch, [rate * (1 - count / updates) for rate in rates])
             rate = float(branch.optimizer.param_groups[0]["lr"])
@@ -167,7 +187,7 @@ def walk(
                     told(done)
                 first = _first_broken(rows)
                 if first is not None:
-                    broke, suspect = start + first, recent[first - done]
+                    broke, suspect = start + first, _suspect(recent[first - done])
                     break
                 if done in evaluate:
                     evaluated.append((start + done, branch.mean_loss(sample)))
@@ -185,6 +205,12 @@ def walk(
     )
 
 
+def _suspect(given: Sequence[Batch]) -> Batch:
+    """Of the batches of one update the one that holds NaN or infinity, or else the first."""
+    broken = (batch for batch in given if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors_of(batch)))
+    return next(broken, given[0])
+
+
 def _first_broken(rows: Sequence[tuple[Tensor, Tensor, Tensor, float]]) -> int | None:
     recent = rows[-CHECK_EVERY:]
     finite = torch.isfinite(torch.stack([row[0] + 0 * row[1].to(row[0]) for row in recent])).tolist()
@@ -194,7 +220,10 @@ def _first_broken(rows: Sequence[tuple[Tensor, Tensor, Tensor, float]]) -> int |
 def _rows(rows: Sequence[tuple[Tensor, Tensor, Tensor, float]], start: int) -> tuple[Update, ...]:
     if not rows:
         return ()
-    losses, norms, cosines = (torch.stack([row[i].double().cpu() for row in rows]).tolist() for i in range(3))
+    losses, norms, cosines = (
+        torch.stack([tensor.double().cpu() for tensor in column]).tolist()
+        for column in ([row[0] for row in rows], [row[1] for row in rows], [row[2] for row in rows])
+    )
     return tuple(
         Update(update=start + i, loss=loss, rate=row[3], gradient_norm=norm, cosine=cosine)
         for i, (row, loss, norm, cosine) in enumerate(zip(rows, losses, norms, cosines, strict=True))
@@ -204,9 +233,9 @@ def _rows(rows: Sequence[tuple[Tensor, Tensor, Tensor, float]], start: int) -> t
 def _cosine(present: list[Tensor], previous: list[Tensor]) -> Tensor:
     if len(present) != len(previous) or not present:
         return torch.tensor(math.nan)
-    inner = torch.stack([(a * b).sum() for a, b in zip(present, previous, strict=True)]).sum()
-    norms = [torch.linalg.vector_norm(torch.stack([g.norm() for g in side])) for side in (present, previous)]
-    return inner / (norms[0] * norms[1])
+    inner = torch.stack([(a * b).sum(dtype=_wide(a)) for a, b in zip(present, previous, strict=True)]).sum()
+    cosine: Tensor = inner / (_norm(present) * _norm(previous))
+    return cosine
 
 
 def _set_rates(branch: Problem, rates: Sequence[float]) -> None:
@@ -226,4 +255,7 @@ def _schedule(branch: Problem, done: int) -> None:
     if branch.schedule_every == "update" or done % per_epoch == 0:
         if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
             return  # it listens to a validation loss that only the caller's loop computes
-        scheduler.step()
+        with warnings.catch_warnings():
+            # It misses the mark that it left on the original's `step`, and warns of a wrong order.
+            warnings.filterwarnings("ignore", message=r"Seems like `optimizer\.step\(\)`", category=UserWarning)
+            scheduler.step()

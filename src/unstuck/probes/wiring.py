@@ -10,6 +10,7 @@ from torch import Tensor
 from unstuck.budget import Budget
 from unstuck.data import samples_in
 from unstuck.reading import Reading, quantity
+from unstuck.untouched import in_mode, seeded
 from unstuck.view import View
 from unstuck.walk import update
 
@@ -45,7 +46,8 @@ class Wiring:
         listed = {id(p) for group in branch.optimizer.param_groups for p in group["params"]}
         before = {name: p.detach().clone() for name, p in named.items()}
         view.gradient_evaluations += 1
-        update(branch, [view.sample[0]])
+        with seeded(view.seed), in_mode(branch.model, branch.modes("training")):
+            update(branch, [view.sample[0]])
 
         def names(*, trainable: bool, in_optimizer: bool) -> list[str]:
             return [n for n, p in named.items() if p.requires_grad is trainable and (id(p) in listed) is in_optimizer]
