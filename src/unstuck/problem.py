@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Literal, NoReturn
 
 import torch
@@ -183,7 +183,8 @@ class Problem:
     def forward_loss(self, batch: Batch) -> Tensor:
         """The loss that updates follow, on the model as it stands: with its graph, its modes, its buffers."""
         with self._autocast():
-            return Forward(self)(batch)[0]
+            loss: Tensor = Forward(self)(batch)[0]
+            return loss
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, dtype=self.precision, enabled=self.precision is not None)
@@ -240,7 +241,7 @@ class Problem:
         self, point: Mapping[str, Tensor], batch: Batch, *, mode: Mode = "training", seed: int = 0
     ) -> Point:
         """∂L/∂θ at ``point``, pure; zeros for parameters that the loss does not reach."""
-        return gradient_of(lambda at: self.loss_at(at, batch, mode=mode, seed=seed), point)[1]
+        return gradient_of(partial(self.loss_at, batch=batch, mode=mode, seed=seed), point)[1]
 
     def hessian_at(
         self, point: Mapping[str, Tensor], *batches: Batch, mode: Mode = "training", seed: int = 0
@@ -248,7 +249,7 @@ class Problem:
         """The Hessian of the mean loss over the batches, weighed by their terms, as an operator."""
         total = sum(self.terms(batch) for batch in batches)
         return Hessian(
-            [lambda at, batch=batch: self.loss_at(at, batch, mode=mode, seed=seed) for batch in batches],
+            [partial(self.loss_at, batch=batch, mode=mode, seed=seed) for batch in batches],
             [self.terms(batch) / total for batch in batches],
             point,
         )

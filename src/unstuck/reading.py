@@ -97,7 +97,7 @@ def measured(probe: Probe[Reading], view: View, budget: Budget) -> Measured:
         gradient_evaluations=math.ceil(view.gradient_evaluations - before),
         seconds=time.perf_counter() - clock,
     )
-    settings = dataclasses.asdict(probe) if dataclasses.is_dataclass(probe) else {}  # type: ignore[call-overload]
+    settings: dict[str, Any] = dataclasses.asdict(probe) if dataclasses.is_dataclass(probe) else {}
     return Measured(reading=reading, settings=settings, cost=cost)
 
 
@@ -149,8 +149,7 @@ def quantities(reading: Reading) -> dict[str, tuple[Any, float | None, str, str]
     for declared in dataclasses.fields(reading):
         if "unit" not in declared.metadata:
             continue
-        value, error = getattr(reading, declared.name), None
-        if isinstance(value, Estimate):
-            value, error = value.value, value.error
+        held = getattr(reading, declared.name)
+        value, error = (held.value, held.error) if isinstance(held, Estimate) else (held, None)
         found[declared.name] = (value, error, declared.metadata["unit"], declared.metadata["says"])
     return found

@@ -106,7 +106,8 @@ class Escape:
 def initial_norm(view: View) -> float:
     """The norm of an ordinary initialization of this network: the unit of lengths here."""
     scales = initial_scales(view.problem.model)
-    return max(1e-12, sum(scales[name] ** 2 * tensor.numel() for name, tensor in view.point.items()) ** 0.5)
+    squares = (scales[name] ** 2 * tensor.numel() for name, tensor in view.point.items())
+    return max(1e-12, math.sqrt(sum(squares)))
 
 
 def along_curvature(view: View, unit: float) -> dict[float, float]:

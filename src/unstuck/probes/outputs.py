@@ -213,15 +213,16 @@ def _constant_loss(view: View, outputs: Tensor, targets: Tensor, kind: str) -> f
         "probabilities": lambda x: x.softmax(0),
         "log-probabilities": lambda x: x.log_softmax(0),
         "shares": torch.sigmoid,
+        "scores": lambda x: x,
     }
-    shape = shaped.get(kind, lambda x: x)
-    optimizer = torch.optim.LBFGS([free], max_iter=CONSTANT_STEPS, line_search_fn="strong_wolfe")
+    shape = shaped[kind]
+    optimizer: torch.optim.Optimizer = torch.optim.LBFGS([free], max_iter=CONSTANT_STEPS, line_search_fn="strong_wolfe")
 
-    def closure() -> Tensor:
+    def closure() -> float:
         optimizer.zero_grad()
         value = loss(shape(free).expand_as(outputs), targets)
         value.backward()
-        return value
+        return float(value.detach())
 
     try:
         with torch.enable_grad():

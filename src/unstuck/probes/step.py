@@ -88,7 +88,7 @@ class Step:
         start = view.loss_at(view.point)
         directions = [_update(view, batch) for batch in view.sample[:DIRECTIONS]]
         lines = [_along(view, direction, start) for direction in directions]
-        best = [min(line, key=lambda m, line=line: line[m]) for line in lines]
+        best = [min(line, key=line.__getitem__) for line in lines]
         drops = [start - line[m] for line, m in zip(lines, best, strict=True)]
         middle = math.exp(sum(map(math.log, best)) / len(best))
         shared = sorted(set.intersection(*(set(line) for line in lines)))
