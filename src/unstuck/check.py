@@ -54,7 +54,7 @@ def _loss(branch: Problem, batch: object) -> object:
     except Exception as error:
         raise InputError(f"the model could not be called with a batch of `train`: {_told(error)}") from error
     try:
-        return branch.objective(outputs, targets)
+        return branch.loss(outputs, targets) if branch.loss is not None else None
     except Exception as error:
         raise InputError(f"`loss` could not be called with (outputs, targets): {_told(error)}") from error
 

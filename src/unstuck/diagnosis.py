@@ -255,7 +255,7 @@ class _Case:
             target=self.target,
             findings=ranked,
             trials=self.trials,
-            prescription=prescription_of(self.won, self.trials),
+            prescription=prescription_of(self.won),
             readings=self.readings,
             figures=figures | report.drawn(self.readings),
             notes=self.notes,

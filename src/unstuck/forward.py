@@ -20,18 +20,18 @@ class Forward(nn.Module):
         super().__init__()
         self.model = problem.model
         self.loss = problem.loss
-        self.training_loss = problem.training_loss
+        self.training_step = problem.training_step
         self._problem = problem
         self._followed = followed
 
     def forward(self, batch: Batch) -> tuple[Tensor, Any]:
         problem = self._problem
-        if problem.step is not None and not (self._followed and problem.training_loss):
+        if self._followed and problem.training_step is not None:
+            return problem.training_step(self.model, batch), None
+        if problem.step is not None:
             return problem.step(self.model, batch), None
         inputs, targets = split(batch)
         outputs = call(self.model, inputs)
-        if self._followed:
-            return problem.objective(outputs, targets), outputs
         if problem.loss is None:
             raise InputError("this problem computes its loss in `step`; there is no loss of (outputs, targets)")
         return problem.loss(problem.restored(outputs), targets), outputs

@@ -56,9 +56,9 @@ class Problem:
         step: (model, batch) → loss, for models that compute their own loss.
         fresh: gives the problem as it was before training.
         name: how the problem is called in reports.
-        training_loss: the loss that updates follow, where a remedy has replaced it; results are still
-            judged by ``loss``.
-        restore: what makes the outputs that ``loss`` expects of those that ``training_loss`` works on, where
+        training_step: (model, batch) → the loss that updates follow, where a remedy has replaced it; results
+            are still judged by ``loss``.
+        restore: what makes the outputs that ``loss`` expects of those that ``training_step`` works on, where
             a remedy has parted them.
 
     Raises:
@@ -79,7 +79,7 @@ class Problem:
     step: Callable[[nn.Module, Batch], Tensor] | None = None
     fresh: Callable[[], Problem | Mapping[str, Any]] | None = None
     name: str = "problem"
-    training_loss: LossFunction | None = None
+    training_step: Callable[[nn.Module, Batch], Tensor] | None = None
     restore: Callable[[Any], Any] | None = None
 
     def __post_init__(self) -> None:
@@ -168,13 +168,6 @@ class Problem:
     def terms(self, batch: Batch) -> float:
         """How many terms the loss of this batch is the mean of."""
         return float(self.weight(batch)) if self.weight is not None else float(samples_in(batch))
-
-    def objective(self, outputs: Any, targets: Any) -> Tensor:
-        """The loss that updates follow."""
-        followed = self.training_loss or self.loss
-        if followed is None:
-            raise InputError("this problem computes its loss in `step`; there is no loss of (outputs, targets)")
-        return followed(outputs, targets)
 
     def restored(self, outputs: Any) -> Any:
         """The outputs as the problem's own loss expects them."""
@@ -284,8 +277,8 @@ class Problem:
         whole = Forward(self)
         with without_hooks(whole):
             try:
-                optimizer, model, loss, training_loss, scheduler = copied(
-                    whole, self.optimizer, self.model, self.loss, self.training_loss, self.scheduler
+                optimizer, model, loss, training_step, scheduler = copied(
+                    whole, self.optimizer, self.model, self.loss, self.training_step, self.scheduler
                 )
             except Exception as error:  # noqa: BLE001 - any module may refuse, in any way
                 return self._branch_of_fresh(error, at)
@@ -293,7 +286,7 @@ class Problem:
             self,
             model=model,
             loss=loss,
-            training_loss=training_loss,
+            training_step=training_step,
             optimizer=optimizer,
             scheduler=scheduler,
         )

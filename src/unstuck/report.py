@@ -259,6 +259,7 @@ def _trial(trial: Trial) -> dict[str, Any]:
         "half_per_seed": list(trial.half_per_seed),
         "mean": trial.mean,
         "interval": [trial.interval.low, trial.interval.high],
+        "gain": trial.gain,
         "verdict": trial.verdict,
         "because": trial.because,
     }

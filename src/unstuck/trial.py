@@ -101,6 +101,8 @@ class Trial:
     half_per_seed: tuple[float, ...]
     interval: Interval
     """Of the untouched arm's loss minus this one's: above zero this arm is better."""
+    gain: float
+    """Share of the untouched arm's excess loss that this arm removed; negative where it added."""
     verdict: Verdict
     because: str
     curves: tuple[tuple[tuple[int, float], ...], ...] = dataclasses.field(repr=False)
@@ -286,6 +288,7 @@ def _judge(
                 per_seed=tuple(run.full for run in runs),
                 half_per_seed=tuple(run.half for run in runs),
                 interval=compared[number].interval,
+                gain=_gain(_mean(untouched.full), _mean(scores.full)),
                 verdict=verdict,
                 because=because,
                 curves=tuple(run.curve for run in runs),
@@ -297,20 +300,21 @@ def _judge(
 
 @dataclass(frozen=True, kw_only=True)
 class _Scores:
-    """An arm's ends, a broken run counting as no better than where it started."""
+    """An arm's ends. A run that broke or ended above its start counts as having stayed where it was: how far a
+    diverging run has got says nothing, and would drown every difference in its spread."""
 
     half: tuple[float, ...]
     full: tuple[float, ...]
+    worst: tuple[float, ...]
+    """``full`` without the cap."""
     broke: bool
 
     @staticmethod
     def of(runs: Sequence[ArmRun], start: float) -> _Scores:
-        def scored(value: float, run: ArmRun) -> float:
-            return value if math.isfinite(value) else max([start, *(v for _, v in run.curve if math.isfinite(v))])
-
         return _Scores(
-            half=tuple(scored(run.half, run) for run in runs),
-            full=tuple(scored(run.full, run) for run in runs),
+            half=tuple(min(run.half, start) for run in runs),
+            full=tuple(min(run.full, start) for run in runs),
+            worst=tuple(run.full for run in runs),
             broke=any(not math.isfinite(run.full) for run in runs),
         )
 
@@ -326,17 +330,14 @@ def _verdict(
         return "failed", "the loss stopped being finite"
     before, after = _mean(untouched.full), _mean(scores.full)
     gain = before - after
-    if -gain > noise and paired_difference(scores.full, untouched.full).p_value <= SIGNIFICANT:
-        return "worse", f"{-gain:.3g} above the untouched arm"
+    if min(scores.worst) > max(untouched.worst) and _mean(scores.worst) - _mean(untouched.worst) > noise:
+        return "worse", f"{_mean(scores.worst) - _mean(untouched.worst):.3g} above the untouched arm"
     if gain <= noise:
         return "same", f"the difference of {gain:.3g} is within the noise of {noise:.3g} between data orders"
     if corrected > SIGNIFICANT:
         return "same", f"the difference of {gain:.3g} is not significant (corrected p = {corrected:.2f})"
-    floor = min(0.0, before, after)
-    share = gain / max(before - floor, 1e-300)
-    gain_at_half = _mean(untouched.half) - _mean(scores.half)
-    share_at_half = gain_at_half / max(_mean(untouched.half) - floor, 1e-300)
-    walked_down = start - before >= MATERIAL / 2 * (start - floor)
+    share, share_at_half = _gain(before, after), _gain(_mean(untouched.half), _mean(scores.half))
+    walked_down = _gain(start, before) >= MATERIAL / 2
     twice_as_fast = walked_down and _mean(scores.half) <= before
     if lowers_rate and share < share_at_half / 2:
         return "same", f"the gain shrinks as the horizon doubles, from {share_at_half:.0%} to {share:.0%}"
@@ -344,6 +345,12 @@ def _verdict(
         return "same", f"it removes {share:.0%} of the excess loss, which is not material"
     speed = "; it needs at most half the updates" if twice_as_fast else ""
     return "better", f"it removes {share:.0%} of the excess loss{speed}"
+
+
+def _gain(before: float, after: float) -> float:
+    """The share of the excess loss removed; the floor is zero, or the lower of the two where losses are negative."""
+    floor = min(0.0, before, after)
+    return (before - after) / max(before - floor, 1e-300)
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -33,18 +33,16 @@ def winner(results: Sequence[Trial], *, signalled: Collection[str], stuck: bool)
     return min(firsts.values(), key=lambda trial: trial.treatment[-1].intervention)
 
 
-def prescription_of(won: Sequence[Trial], trials: Sequence[Trial]) -> Prescription | None:
+def prescription_of(won: Sequence[Trial]) -> Prescription | None:
     """What the winning trials prescribe."""
     if not won:
         return None
     first = won[0]
-    untouched = trials[max(i for i in range(trials.index(first)) if trials[i].arm == "untouched")].mean
-    floor = min(0.0, untouched, first.mean)
     return Prescription(
         from_update=first.from_update,
         steps=tuple(trial.treatment[-1] for trial in won),
         gain=Gain(
-            fraction=(untouched - first.mean) / max(untouched - floor, 1e-300),
+            fraction=first.gain,
             interval=(first.interval.low, first.interval.high),
             says=first.because,
         ),
@@ -77,8 +75,8 @@ def verdict_of(
         )
     certain = [finding for finding in ranked if finding.judgement.certain and finding.signal]
     untried = [finding for finding in certain if finding.cause not in {trial.cause for trial in trials}]
-    if untried or (certain and stuck):
-        return _certain((untried or certain)[0], candidates)
+    if untried:
+        return _certain(untried[0], candidates)
     if not stuck:
         return _healthy(findings, trials, candidates, causes)
     return _unknown(ranked, trials, candidates)

@@ -57,7 +57,9 @@ def _evidence(step: History[StepReading], walk: DirectionReading, short: float) 
         for reading in step.readings
         if reading.sharpness_over_limit is not None
     ]
-    found.append(
+    found.sort(key=lambda evidence: -float(evidence.value))
+    found.insert(
+        len(found) if found and float(found[0].value) > 1 else 0,
         Evidence(
             reading="step",
             update=step.latest.update,
@@ -65,7 +67,7 @@ def _evidence(step: History[StepReading], walk: DirectionReading, short: float) 
             unit="steps",
             expected="above 1",
             says=f"beyond {short:.2g} times the present step the loss is above where it started",
-        )
+        ),
     )
     found.append(
         Evidence(

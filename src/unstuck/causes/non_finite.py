@@ -34,7 +34,7 @@ def judge(finite: History[FiniteReading], direction: History[DirectionReading] |
     if found is None and not broke:
         return Judgement(score=0.0, evidence=(_evidence(finite.first, "finite", "every number looked at is finite"),))
     if found is not None and (found is finite.first or found.kind == "data"):
-        says = f"{found.kind}: {found.place} holds NaN or infinity"
+        says = f"the first NaN or infinity is in the {found.kind}: {found.place}"
         return Judgement(
             score=0.98,
             evidence=(_evidence(found, found.place, says),),

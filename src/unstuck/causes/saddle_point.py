@@ -4,14 +4,15 @@ What it means: the walk stands still at a point that is no minimum. How it shows
 the quadratic model has a critical point here (Frye's residual), the Hessian has an eigenvalue below zero beyond its
 error, and a step along its eigenvector lowers the loss where steps along the gradient do not. At a degenerate
 saddle the Hessian vanishes as well (three layers and more at zero): there units are identical or zero, and the loss
-falls once that symmetry is broken. What is mistaken for it: a plateau with a small but usable gradient; a local
-minimum; dead units. What to do: escape, or initialize so that units differ. References: Dauphin et al. 2014; Frye et
-al. 2021; the lecture's chapter 1.
+falls once that symmetry is broken. Units that are all alike stay alike: whatever the gradient is elsewhere, along
+the directions that would make them differ it is exactly zero, so the walk can only come to rest on a saddle. What
+is mistaken for it: a plateau with a small but usable gradient; a local minimum; dead units. What to do: escape, or
+initialize so that units differ. References: Dauphin et al. 2014; Frye et al. 2021; the lecture's chapter 1.
 """
 
 from __future__ import annotations
 
-from unstuck.cause import Cause, Evidence, Judgement
+from unstuck.cause import SIGNAL, Cause, Evidence, Judgement
 from unstuck.probes.escape import EscapeReading
 from unstuck.probes.gradient import GradientReading
 from unstuck.probes.spectrum import SpectrumReading
@@ -34,18 +35,20 @@ ADVANTAGE = 3.0
 def judge(
     gradient: History[GradientReading], spectrum: History[SpectrumReading], escape: History[EscapeReading]
 ) -> Judgement:
-    """At the first point looked at, or failing that at the last."""
-    for ways in (escape.first, escape.latest):
-        slope, curvature = gradient.at(ways.update), spectrum.at(ways.update)
-        score = _score(slope, curvature, ways)
-        if score >= 0.5:
-            break
-    return Judgement(score=score, evidence=_evidence(slope, curvature, ways), from_update=ways.update)
+    """At the point where the signs are clearest; trials branch from the first that shows them."""
+    scored = {ways.update: _score(gradient.at(ways.update), spectrum.at(ways.update), ways) for ways in escape.readings}
+    clearest = max(scored, key=lambda update: scored[update])
+    ways, slope, curvature = escape.at(clearest), gradient.at(clearest), spectrum.at(clearest)
+    return Judgement(
+        score=scored[clearest],
+        evidence=_evidence(slope, curvature, ways),
+        from_update=next((update for update, score in scored.items() if score >= SIGNAL), clearest),
+    )
 
 
 def _score(slope: GradientReading, curvature: SpectrumReading, ways: EscapeReading) -> float:
     if not slope.negligible:
-        return 0.1
+        return 0.7 if ways.symmetric > 0 and ways.perturbed_drop > ways.gradient_drop else 0.1
     needed = max(ADVANTAGE * ways.gradient_drop, MATERIAL * abs(ways.loss))
     if curvature.negative and curvature.newton_residual < CRITICAL and ways.curvature_drop > needed:
         return 0.9

@@ -104,7 +104,7 @@ def _broken_pass(view: View, batch: Batch) -> Iterator[tuple[str, str, float]]:
         loss = gradients(branch, [batch])
     yield from seen
     if _bad(loss):
-        yield "loss", "the loss, though every module's output is finite", 1.0
+        yield "loss", "its value, though every module's output is finite", 1.0
     for name, parameter in branch.model.named_parameters():
         if parameter.grad is not None and _bad(parameter.grad):
             yield "gradient", f"the gradient of {name}, though the loss is finite", _bad(parameter.grad)

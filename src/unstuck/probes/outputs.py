@@ -50,7 +50,7 @@ class OutputsReading(Reading):
     binary_targets: bool = quantity("", "every target is 0 or 1")
     input_dependence: float = quantity("", "deviation of outputs over samples over their whole deviation")
     slope_over_error: float | None = quantity(
-        "", "gradient of the followed loss on the outputs over that of cross-entropy; small: flat where wrong"
+        "", "gradient of the loss on the logits over that of cross-entropy; small: flat where wrong"
     )
 
     @property
@@ -236,11 +236,16 @@ def _constant_loss(view: View, outputs: Tensor, targets: Tensor, kind: str) -> f
 
 def _slope_over_error(view: View, outputs: Tensor, targets: Tensor, kind: str) -> float | None:
     """|∂L/∂z| over that of cross-entropy on the same probabilities, z the logits (softmax outputs only)."""
-    if kind != "probabilities" or targets.is_floating_point() or targets.dim() != outputs.dim() - 1:
+    if (
+        view.problem.loss is None
+        or kind != "probabilities"
+        or targets.is_floating_point()
+        or targets.dim() != outputs.dim() - 1
+    ):
         return None
     logits = outputs.clamp_min(1e-30).log().detach().requires_grad_()
     with torch.enable_grad():
-        followed = view.problem.objective(logits.softmax(1), targets)
+        followed = view.problem.loss(logits.softmax(1), targets)
         (slope,) = torch.autograd.grad(followed, logits)
         (reference,) = torch.autograd.grad(F.cross_entropy(logits, targets), logits)
     return float(slope.norm() / reference.norm().clamp_min(1e-12))

@@ -5,12 +5,15 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
+from unstuck.data import Batch
+from unstuck.forward import call, split
 from unstuck.probes.outputs import OutputsReading
 from unstuck.problem import Problem
 from unstuck.reading import Readings
@@ -21,8 +24,7 @@ from unstuck.remedy import Intervention
 class CrossEntropy:
     """Follow −log of the probability of the right class, computed from the outputs as they are.
 
-    The model's output stays what it was: probabilities are read as probabilities, scores as logits. Results
-    are still judged by the problem's own loss.
+    The model's output stays what it was, and results are still judged by the problem's own loss.
     """
 
     slug: ClassVar[str] = "cross-entropy"
@@ -41,7 +43,7 @@ class CrossEntropy:
     def apply(self, branch: Problem) -> Problem:
         """The branch following cross-entropy."""
         restore = partial(F.log_softmax, dim=1) if self.outputs == "scores" else None
-        return dataclasses.replace(branch, training_loss=partial(entropy, outputs=self.outputs), restore=restore)
+        return dataclasses.replace(branch, training_step=partial(entropy, outputs=self.outputs), restore=restore)
 
     def says(self) -> str:
         """In a sentence."""
@@ -61,11 +63,42 @@ class CrossEntropy:
         )
 
 
-def entropy(outputs_given: Tensor, targets: Tensor, *, outputs: str) -> Tensor:
-    """Cross-entropy of outputs that are probabilities, shares or scores; class or one-hot targets."""
-    smallest = torch.finfo(outputs_given.dtype).tiny
+def entropy(model: nn.Module, batch: Batch, *, outputs: str) -> Tensor:
+    """Cross-entropy of a model's outputs that are probabilities, shares or scores; class or one-hot targets.
+
+    Probabilities that have saturated to 0 and 1 have no logarithm to differentiate, so the logits are taken from
+    where they are last seen: at the entrance of the softmax or sigmoid that made the outputs.
+    """
+    inputs, targets = split(batch)
+    with LogitsSeen() as seen:
+        given = call(model, inputs)
+    logits = given if outputs == "scores" else seen.behind(given)
     if outputs == "shares":
-        shares = outputs_given.clamp(smallest, 1 - torch.finfo(outputs_given.dtype).eps)
-        return F.binary_cross_entropy(shares, targets.view_as(shares).to(shares.dtype))
-    logits = outputs_given if outputs == "scores" else outputs_given.clamp_min(smallest).log()
+        return F.binary_cross_entropy_with_logits(logits, targets.view_as(logits).to(logits.dtype))
     return F.cross_entropy(logits, targets.to(logits.dtype) if targets.shape == logits.shape else targets)
+
+
+class LogitsSeen(TorchFunctionMode):
+    """Remembers what went into each softmax and sigmoid while it is on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._seen: list[tuple[Tensor, Tensor]] = []
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        given = func(*args, **(kwargs or {}))
+        if getattr(func, "__name__", "") in ("softmax", "sigmoid") and isinstance(given, Tensor) and args:
+            self._seen.append((given, args[0]))
+        return given
+
+    def behind(self, outputs: Tensor) -> Tensor:
+        """The logits of outputs: what went in where they came out; failing that, computed back from them."""
+        for given, logits in reversed(self._seen):
+            if given.data_ptr() == outputs.data_ptr() and given.numel() == outputs.numel():
+                return logits.view_as(outputs)
+        tiny = torch.finfo(outputs.dtype).tiny
+        if outputs.dim() > 1 and outputs.shape[1] > 1:
+            return outputs.clamp_min(tiny).log()
+        return outputs.clamp_min(tiny).log() - (1 - outputs).clamp_min(tiny).log()
