@@ -19,7 +19,7 @@ LAYERS = (
     ("errors", "progress", "budget", "vector", "numerics", "ledger", "executor"),
     (
         *("untouched", "data", "branching", "forward", "initial", "hessian", "problem", "check", "target", "walk"),
-        *("plot", "methods"),
+        *("device", "accuracy", "plot", "methods"),
     ),
     ("fleet", "view", "reading", "remedy", "cause"),
     ("probes", "specimens"),
@@ -28,7 +28,7 @@ LAYERS = (
     ("exam", "prescription", "page", "report"),
     ("verdict", "diagnosis", "measuring", "training", "watch"),
     ("integrations", "study", "studies"),
-    ("__init__", "cli", "__main__"),
+    ("__init__", "terminal", "delivery", "cli", "__main__"),
 )
 LEVEL = {entry: number for number, layer in enumerate(LAYERS) for entry in layer}
 FREE_LAYERS = (0, 1)  # here neighbours may import each other both ways, as long as there is no cycle
@@ -218,9 +218,7 @@ def test_help_and_import_load_nothing_heavy(program: str) -> None:
     assert not loaded & {"torch", "numpy", "scipy", "plotly"}
 
 
-@pytest.mark.parametrize(
-    "path", [*FILES.values(), *sorted((ROOT / "tests").rglob("*.py"))], ids=lambda path: path.stem
-)
+@pytest.mark.parametrize("path", [*FILES.values(), *sorted((ROOT / "tests").rglob("*.py"))], ids=lambda path: path.stem)
 def test_files_are_short_and_named_by_what_they_hold(path: Path) -> None:
     lines = len(path.read_text(encoding="utf-8").splitlines())
     assert lines <= LONGEST_FILE, f"{path.relative_to(ROOT)} has {lines} lines: it holds more than one idea"

@@ -1,0 +1,191 @@
+"""What a person sees in the terminal: the result in words on standard output, progress on standard error."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
+from rich.table import Table
+from rich.text import Text
+
+from unstuck.page import words
+from unstuck.progress import Progress, silent
+
+UPDATES = 1_000
+"""Updates that the shown command trains for, at least."""
+
+WIDEST = 100
+"""Columns of running text, at most."""
+
+Document = Mapping[str, Any]
+
+
+@contextmanager
+def working(*, quiet: bool) -> Iterator[Progress]:
+    """A progress bar on standard error, for a person who watches; what the block prints goes there as well."""
+    with contextlib.redirect_stdout(sys.stderr):
+        if quiet or not sys.stderr.isatty():
+            yield silent
+            return
+        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
+        with Bar(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task("loading torch", total=1.0)
+            yield lambda doing, done: bar.update(task, description=doing, completed=done)
+
+
+def tell(document: Document, page: Path) -> None:
+    """Write a document of any verb as text for a person, and where its page is."""
+    console = Console(highlight=False, markup=False, emoji=False)
+    console.width = min(console.width, WIDEST)
+    kind = "Diagnosis" if "diagnosis" in document else "Training" if "final" in document else "Readings"
+    console.print(f"{kind} of {document['problem']['name']}", style="bold")
+    if "diagnosis" in document:
+        _diagnosis(console, document, page)
+    elif "final" in document:
+        _training(console, document)
+    else:
+        _readings(console, document)
+    _list(console, "To keep in mind", document["notes"])
+    _end(console, document, page)
+
+
+def _diagnosis(console: Console, document: Document, page: Path) -> None:
+    diagnosis = document["diagnosis"]
+    confidence, proof = diagnosis["confidence"], diagnosis["proof"]
+    console.print()
+    console.print(Text(diagnosis["cause"], style="bold"))
+    _indented(console, f"Confidence: {words.confidence(confidence)} ({confidence:.2f}), {proof}. {_proof(proof)}")
+    console.print()
+    _indented(console, diagnosis["summary"])
+    says = [
+        evidence["says"]
+        for finding in document["findings"]
+        if finding["cause"] == diagnosis["cause"]
+        for evidence in finding["evidence"]
+    ]
+    _list(console, "Evidence", says)
+    _trials(console, document["trials"])
+    _prescription(console, document, page)
+
+
+def _proof(proof: str) -> str:
+    return words.PROOF_WORDS.get(proof, "")
+
+
+def _trials(console: Console, trials: Sequence[Document]) -> None:
+    """One line per arm; a second untouched arm opens the round after the first cure."""
+    if not trials:
+        return
+    _heading(console, f"Tried: mean loss after {words.number(trials[0]['updates'])} more updates, as it is and treated")
+    table = _table("left", "right", "left")
+    untouched = "as it is"
+    for trial in trials:
+        if trial["arm"] == "untouched":
+            table.add_row(untouched, words.measured(_mean(trial)), "")
+            untouched = "as treated so far"
+        elif trial["arm"] != "a/a":
+            table.add_row(trial["remedy"], words.measured(_mean(trial)), f"{trial['verdict']}: {trial['because']}")
+    console.print(Padding.indent(table, 2))
+
+
+def _mean(trial: Document) -> dict[str, Any]:
+    return {"value": trial["mean"], "non_finite": trial.get("non_finite", False)}
+
+
+def _prescription(console: Console, document: Document, page: Path) -> None:
+    prescription, target = document["prescription"], document["problem"]["target"]
+    if prescription is None:
+        return
+    _heading(console, "What to do")
+    for number, step in enumerate(prescription["steps"], 1):
+        _indented(console, f"{number}. {step['says']}")
+    if target is None:
+        return
+    updates = max(UPDATES, 2 * prescription["from_update"])
+    file = page.with_name("report.json")
+    _heading(console, "Train with it")
+    command = f"unstuck train {shlex.quote(target)} --updates {updates} --prescription {shlex.quote(str(file))}"
+    console.print(f"  {command}", soft_wrap=True)
+
+
+def _training(console: Console, document: Document) -> None:
+    curve, final = document["curve"], document["final"]
+    console.print()
+    if document["prescription"] is not None:
+        for step in document["prescription"]["steps"]:
+            _indented(console, f"With {step['remedy']}: {step['says']}.")
+    if curve:
+        ends = " to ".join(words.measured({**row, "value": row["loss"]}) for row in (curve[0], curve[-1]))
+        _indented(console, f"The loss of a batch went from {ends} in {document['cost']['updates']} updates.")
+    table = _table("left", "right")
+    for name, value in final.items():
+        if isinstance(value, float):
+            shown = words.percent(value) if name.endswith("accuracy") else words.number(value)
+            table.add_row(words.spaced(name), shown)
+    if final.get("non_finite"):
+        table.add_row("loss", "not finite")
+    if table.rows:
+        _heading(console, "Over the whole data, in evaluation mode")
+        console.print(Padding.indent(table, 2))
+
+
+def _readings(console: Console, document: Document) -> None:
+    for probe, history in document["readings"].items():
+        for reading in history:
+            _heading(console, f"{probe}: {reading['title']} ({words.number(reading['samples'])} samples)")
+            table = _table("left", "left", "left")
+            for name, value in reading["values"].items():
+                if name == "non_finite":
+                    continue
+                number = words.measured({"value": value, "error": reading["error"].get(name)})
+                unit = reading["units"].get(name, "")
+                table.add_row(
+                    words.spaced(name),
+                    f"{number or words.UNKNOWN} {unit}".strip(),
+                    Text(reading["says"][name], style="dim"),
+                )
+            console.print(Padding.indent(table, 2))
+            for note in reading["notes"]:
+                _indented(console, note)
+
+
+def _end(console: Console, document: Document, page: Path) -> None:
+    """Where the page is, a link where the terminal can show one, and what it did cost."""
+    console.print()
+    console.print(Text.assemble("Page: ", (str(page), f"link {page.resolve().as_uri()}")), soft_wrap=True)
+    console.print(f"Cost: {words.cost(document['cost'])}")
+
+
+def _list(console: Console, title: str, sentences: Sequence[str]) -> None:
+    if not sentences:
+        return
+    _heading(console, title)
+    table = _table("left", "left")
+    for sentence in sentences:
+        table.add_row("·", sentence)
+    console.print(Padding.indent(table, 2))
+
+
+def _heading(console: Console, title: str) -> None:
+    console.print()
+    console.print(Text(title, style="bold"))
+
+
+def _indented(console: Console, text: str) -> None:
+    console.print(Padding.indent(Text(text), 2))
+
+
+def _table(*justified: Literal["left", "right"]) -> Table:
+    table = Table.grid(padding=(0, 2, 0, 0))
+    for justify in justified:
+        table.add_column(justify=justify)
+    return table
