@@ -149,7 +149,7 @@ class Data:
             start = 0
 
     def sample(self, count: int, *, chunk: int, seed: int) -> tuple[Batch, ...]:
-        """A fixed random sample of about ``count`` samples, in batches of at most ``chunk``."""
+        """A fixed random sample of about ``count`` samples, in even batches of at most ``chunk``."""
         generator = torch.Generator().manual_seed(derived_seed(seed, 3))
         drawn = self._drawn(seed, 0)
         if not self._indexed:
@@ -160,16 +160,15 @@ class Data:
         order = torch.randperm(len(indices), generator=generator).tolist()[:count]
         chosen = [indices[position] for position in order]
         with seeded(derived_seed(seed, 4)):
-            return tuple(self._fetch(chosen[i : i + chunk]) for i in range(0, len(chosen), chunk))
+            return tuple(self._fetch(part) for part in _even(chosen, chunk))
 
     def whole(self, *, chunk: int) -> Iterator[Batch]:
-        """Every sample once, in the data set's own order, in batches of at most ``chunk``."""
+        """Every sample once, in the data set's own order, in even batches of at most ``chunk``."""
         if not self._indexed:
             yield from self._recorded
             return
-        everything = self._members()
-        for first in range(0, len(everything), chunk):
-            yield self._fetch(everything[first : first + chunk])
+        for part in _even(self._members(), chunk):
+            yield self._fetch(part)
 
     def _members(self) -> Sequence[Any]:
         """The indices that the sampler draws from: a part of the data set where the loader splits it."""
@@ -179,6 +178,13 @@ class Data:
             return range(len(loader.dataset))
         with seeded(0):
             return sorted(set(itertools.islice(sampler, len(loader.dataset))))
+
+
+def _even(indices: Sequence[Any], chunk: int) -> Iterator[Sequence[Any]]:
+    """Parts of at most ``chunk`` whose lengths differ by one at most: no last one that a batch norm cannot take."""
+    count = -(-len(indices) // chunk)
+    for number in range(count):
+        yield indices[number * len(indices) // count : (number + 1) * len(indices) // count]
 
 
 def _length(sampler: Any) -> int:

@@ -93,7 +93,8 @@ def first_look(
     readings += (read,)
     last = view_of(problem, observation.last, seed=seed, suspect=observation.run.suspect)
     if last.update > 0 or observation.run.suspect is not None:
-        readings += look(last, needed(causes, probes, curvature=False), budget, notes)
+        again = [probe for probe in needed(causes, probes, curvature=False) if not probe.once]
+        readings += look(last, again, budget, notes)
     return observation, readings
 
 

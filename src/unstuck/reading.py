@@ -84,6 +84,9 @@ class Probe(Protocol[R_co]):
     curvature: ClassVar[bool]
     """Whether it needs second derivatives: dear, and skipped while a certain cause is on the table."""
 
+    once: ClassVar[bool]
+    """Whether the walk cannot change what it reads (the data, the wiring): read at the start alone."""
+
     def measure(self, view: View, budget: Budget) -> R_co:
         """Measure the problem at one snapshot. Never changes the view's problem."""
         ...

@@ -88,7 +88,7 @@ def _cured(finding: Finding, won: Sequence[Trial], candidates: tuple[str, ...]) 
         cause=finding.cause,
         confidence=round(0.55 + 0.4 * finding.score, 2) if finding.signal else 0.5,
         proof="likely" if finding.signal else "works-unproved",
-        summary=f"{_sentence(finding)} What helps: {steps}; in the trial, {won[0].because}.",
+        summary=f"{_sentence(finding)} What helps: {steps}. In the trial, {won[0].because}.",
         candidates=candidates,
         decided_by=f"a trial of {won[0].remedy} under {len(won[0].per_seed)} data orders"
         + ("" if finding.signal else ", without a signal of its own"),
@@ -141,8 +141,8 @@ def _unknown(ranked: Sequence[Finding], trials: Sequence[Trial], candidates: tup
 def _sentence(finding: Finding) -> str:
     """The cause in words, and its strongest evidence."""
     evidence = finding.judgement.evidence
-    because = f": {evidence[0].says}" if evidence else ""
-    return _capital(f"{finding.means}{because}")
+    because = f" {_capital(evidence[0].says)}" if evidence else ""
+    return _capital(finding.means) + because
 
 
 def _capital(text: str) -> str:

@@ -62,6 +62,7 @@ class Direction:
 
     reads: ClassVar[type[Reading]] = DirectionReading
     curvature: ClassVar[bool] = False
+    once: ClassVar[bool] = False
 
     def measure(self, view: View, budget: Budget) -> DirectionReading:
         updates = max(2, min(WINDOW, budget.updates))

@@ -73,6 +73,7 @@ class Escape:
 
     reads: ClassVar[type[Reading]] = EscapeReading
     curvature: ClassVar[bool] = True
+    once: ClassVar[bool] = False
 
     def measure(self, view: View, budget: Budget) -> EscapeReading:
         loss = view.loss_at(view.point)

@@ -40,6 +40,7 @@ class Finite:
 
     reads: ClassVar[type[Reading]] = FiniteReading
     curvature: ClassVar[bool] = False
+    once: ClassVar[bool] = False
 
     def measure(self, view: View, budget: Budget) -> FiniteReading:
         kind, place, share = next(_broken(view), ("", "", 0.0))

@@ -74,6 +74,7 @@ class Gradient:
 
     reads: ClassVar[type[Reading]] = GradientReading
     curvature: ClassVar[bool] = False
+    once: ClassVar[bool] = False
 
     def measure(self, view: View, budget: Budget) -> GradientReading:
         total = view.gradient

@@ -56,6 +56,7 @@ class Inputs:
 
     reads: ClassVar[type[Reading]] = InputsReading
     curvature: ClassVar[bool] = False
+    once: ClassVar[bool] = True
 
     def measure(self, view: View, budget: Budget) -> InputsReading:
         try:

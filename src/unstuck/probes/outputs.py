@@ -65,6 +65,7 @@ class Outputs:
 
     reads: ClassVar[type[Reading]] = OutputsReading
     curvature: ClassVar[bool] = False
+    once: ClassVar[bool] = False
 
     def measure(self, view: View, budget: Budget) -> OutputsReading:
         losses, outputs, targets = _pass(view)

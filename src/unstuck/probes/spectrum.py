@@ -26,6 +26,9 @@ SHOWN = 16
 TOLERANCE = 1e-6
 """Of max |λ|: eigenvalues nearer to zero count as neither positive nor negative."""
 
+FAINT = 1e-6
+"""Shares below this are not drawn."""
+
 QUADRATURE_STEPS = 24
 RESIDUAL_PRODUCTS = 32
 
@@ -72,11 +75,12 @@ class SpectrumReading(Reading):
             title=self.title,
             x="eigenvalue",
             y="share of the eigenvalues",
+            log_y=True,
             summary=f"From {self.lowest.value:.3g} ± {self.lowest.error:.1g} to {self.largest.value:.3g} ± "
             f"{self.largest.error:.1g}; minimum ratio {self.minimum_ratio.value:.2f}.",
         )
-        down = [(n, w) for n, w in zip(self.nodes, self.weights, strict=True) if n < 0]
-        up = [(n, w) for n, w in zip(self.nodes, self.weights, strict=True) if n >= 0]
+        seen = [(n, w) for n, w in zip(self.nodes, self.weights, strict=True) if w > FAINT]
+        down, up = [(n, w) for n, w in seen if n < 0], [(n, w) for n, w in seen if n >= 0]
         for name, colour, part in (("downhill", "opposite", down), ("uphill", "accent", up)):
             figure.add_bar(
                 x=[n for n, _ in part],
@@ -85,7 +89,6 @@ class SpectrumReading(Reading):
                 width=max(1e-12, (self.largest.value - min(0.0, self.lowest.value)) / 120),
                 marker_color=plot.COLOURS[colour],  # type: ignore[index]
             )
-        figure.update_yaxes(type="log")
         return figure
 
 
@@ -95,6 +98,7 @@ class Spectrum:
 
     reads: ClassVar[type[Reading]] = SpectrumReading
     curvature: ClassVar[bool] = True
+    once: ClassVar[bool] = False
 
     def measure(self, view: View, budget: Budget) -> SpectrumReading:
         return _exact(view) if view.hessian.dimension <= EXACT else _estimated(view)

@@ -69,10 +69,14 @@ class StepReading(Reading):
             f"and back where it started at {self.critical_multiple:.3g} times.",
         )
         start = self.losses[0][0] if self.losses else 1.0
+        ceiling = start + max(4 * abs(self.best_drop.value), 0.1 * abs(start))
         for number, losses in enumerate(self.losses, 1):
-            kept = [(m, v) for m, v in zip(self.multiples, losses[1:], strict=True) if v < 3 * abs(start) + 1e-12]
+            kept = [(m, v) for m, v in zip(self.multiples, losses[1:], strict=True) if v <= ceiling]
             plot.line(figure, [m for m, _ in kept], [v for _, v in kept], name=f"update from batch {number}")
-        figure.add_vline(x=1.0, line_dash="dot", annotation_text="the present step")
+        here = [losses[1:][self.multiples.index(1.0)] for losses in self.losses]
+        figure.add_scatter(
+            x=[1.0] * len(here), y=here, mode="markers", name="the present step", marker_color=plot.COLOURS["opposite"]
+        )
         return figure
 
 
@@ -82,6 +86,7 @@ class Step:
 
     reads: ClassVar[type[Reading]] = StepReading
     curvature: ClassVar[bool] = True
+    once: ClassVar[bool] = False
 
     def measure(self, view: View, budget: Budget) -> StepReading:
         group = view.problem.optimizer.param_groups[0]

@@ -39,6 +39,7 @@ class Wiring:
 
     reads: ClassVar[type[Reading]] = WiringReading
     curvature: ClassVar[bool] = False
+    once: ClassVar[bool] = True
 
     def measure(self, view: View, budget: Budget) -> WiringReading:
         branch = view.problem.branch()
