@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
+from unstuck.data import Batch, Data
 from unstuck.errors import InputError
 from unstuck.forward import call, split
 from unstuck.problem import Problem
@@ -11,52 +13,72 @@ from unstuck.untouched import in_mode, seeded
 
 
 def check(problem: Problem) -> None:
-    """Raise InputError, saying what is wrong and where, if one batch cannot be learned from."""
-    _ = problem.data.batches_per_epoch  # raises where the loader is empty
-    if problem.valid_data is not None:
-        _ = problem.valid_data.batches_per_epoch
+    """Raise InputError, saying what is wrong and where, if one batch cannot be learned from or held out."""
     branch = problem.branch()
-    with seeded(0), in_mode(branch.model, branch.modes("training")):
-        try:
-            batch = branch.to_device(next(branch.data.order(0)))
-        except InputError:
-            raise
-        except Exception as error:  # the caller's data set may raise anything
-            raise InputError(f"`train` could not give a batch: {_told(error)}") from error
-        loss = _loss(branch, batch)
-        if not isinstance(loss, Tensor) or loss.numel() != 1:
-            got = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
-            raise InputError(f"`{_name(problem)}` must give a scalar tensor, the mean over the batch; got {got}")
-        if not loss.requires_grad:
-            raise InputError(
-                f"`{_name(problem)}` is not differentiable: its value has no gradient with respect to any parameter; "
-                "look for torch.no_grad(), .detach(), .item() or argmax on the way, or for a model that is all frozen"
-            )
-        try:
-            loss.backward()
-        except Exception as error:  # torch names the operation that has no derivative
-            raise InputError(f"the backward pass raised {_told(error)}") from error
+    with seeded(0):
+        batch = _batch(branch, branch.data)
+        with in_mode(branch.model, branch.modes("training")):
+            _check_slope(problem, _loss(branch, batch, "train"))
+        if branch.valid_data is not None:
+            batch = _batch(branch, branch.valid_data)
+            with in_mode(branch.model, branch.modes("evaluation")), torch.no_grad():
+                _loss(branch, batch, "valid")
+
+
+def _batch(branch: Problem, data: Data) -> Batch:
+    """One batch, where the model is."""
+    _ = data.batches_per_epoch  # raises where the loader is empty
+    try:
+        return branch.to_device(next(data.order(0)))
+    except InputError:
+        raise
+    except Exception as error:  # the caller's data set may raise anything
+        raise InputError(
+            f"`{data.name}` could not give a batch: {_told(error)}; iterate over the loader once to see where"
+        ) from error
+
+
+def _check_slope(problem: Problem, loss: object) -> None:
+    """Whether the loss is a number that can be walked down."""
+    if not isinstance(loss, Tensor) or loss.numel() != 1:
+        got = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+        raise InputError(f"`{_name(problem)}` must give a scalar tensor, the mean over the batch; got {got}")
+    if not loss.requires_grad:
+        raise InputError(
+            f"`{_name(problem)}` is not differentiable: its value has no gradient with respect to any parameter; "
+            "look for torch.no_grad(), .detach(), .item() or argmax on the way, or for a model that is all frozen"
+        )
+    try:
+        loss.backward()
+    except Exception as error:  # torch names the operation that has no derivative
+        raise InputError(f"the backward pass raised {_told(error)}") from error
 
 
 def _name(problem: Problem) -> str:
     return "step" if problem.step is not None else "loss"
 
 
-def _loss(branch: Problem, batch: object) -> object:
+def _loss(branch: Problem, batch: Batch, loader: str) -> object:
     if branch.step is not None:
         try:
             return branch.step(branch.model, batch)
         except Exception as error:
-            raise InputError(f"`step` raised {_told(error)}") from error
+            raise InputError(f"`step` raised on a batch of `{loader}`: {_told(error)}") from error
     inputs, targets = split(batch)
     try:
         outputs = call(branch.model, inputs)
     except Exception as error:
-        raise InputError(f"the model could not be called with a batch of `train`: {_told(error)}") from error
+        raise InputError(
+            f"the model could not be called with a batch of `{loader}`: {_told(error)}; "
+            "a tensor is passed as one argument, a tuple as several, a dict by name"
+        ) from error
     try:
         return branch.loss(outputs, targets) if branch.loss is not None else None
     except Exception as error:
-        raise InputError(f"`loss` could not be called with (outputs, targets): {_told(error)}") from error
+        raise InputError(
+            f"`loss` could not be called with (outputs, targets) of `{loader}`: {_told(error)}; "
+            "make their shapes and types fit what it expects"
+        ) from error
 
 
 def _told(error: Exception) -> str:

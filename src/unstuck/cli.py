@@ -82,7 +82,8 @@ def _examples(*lines: str) -> str:
 @app.callback(
     invoke_without_command=True,
     epilog="Exit codes: 0 done, whatever was found; 1 our own failure; 2 the input is at fault; 3 with --check, "
-    "something was found; 130 interrupted, and what was measured so far is kept.",
+    "something was found; 130 interrupted, and what was measured so far is kept. UNSTUCK_DEBUG=1 shows tracebacks, "
+    "NO_COLOR=1 takes the colours away.",
 )
 def root(
     context: typer.Context,
@@ -316,7 +317,7 @@ def run(arguments: list[str]) -> int:
         return BAD_INPUT
     except UsageError as error:
         verb = error.ctx.command_path if error.ctx else "unstuck"
-        _say(f"{error.format_message()} See {verb} --help.")
+        _say(f"{error.format_message().rstrip('.')}; see {verb} --help")
         return BAD_INPUT
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
