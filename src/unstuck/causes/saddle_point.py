@@ -110,7 +110,7 @@ def _evidence(slope: GradientReading, curvature: SpectrumReading, ways: EscapeRe
 
 SADDLE_POINT = Cause(
     slug="saddle-point",
-    means="the gradient is negligible, and a way down exists",
+    means="the walk stands still at a saddle point: the gradient is negligible, and a way down exists",
     chapter=1,
     judge=judge,
     remedies=(EscapeSaddle, Reinitialize, AddMomentum),
