@@ -1,14 +1,16 @@
 """The Hessian of a loss at a point, as an operator: ``hessian @ vector``.
 
 The second-order graph is built once per batch and re-applied for every vector (Pearlmutter 1994, by reverse
-over reverse differentiation). Where a part of the model has no second derivative in torch, products fall
-back to central differences of gradients, and :attr:`Hessian.rung` says so.
+over reverse differentiation). Where a part of the model has no second derivative in torch, or one that is not
+symmetric and hence wrong (weight norm on the CPU, as of torch 2.13), products fall back to central differences of
+gradients, and :attr:`Hessian.rung` says so.
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -40,18 +42,26 @@ class Hessian:
         losses: one loss per batch, as functions of the point.
         weights: the weight of each, summing to one (samples in the batch / samples in all).
         point: θ, where the second derivatives are taken.
+        resolution: relative rounding error of the losses; by default that of the vectors' type.
 
     ``hessian @ v`` takes and gives vectors of shape (n,), n the number of trainable parameters, in the
     point's order. ``products`` counts them.
     """
 
-    def __init__(self, losses: Sequence[Loss], weights: Sequence[float], point: Mapping[str, Tensor]) -> None:
+    def __init__(
+        self,
+        losses: Sequence[Loss],
+        weights: Sequence[float],
+        point: Mapping[str, Tensor],
+        resolution: float | None = None,
+    ) -> None:
         self._losses = tuple(losses)
         self._weights = tuple(weights)
         self._like = {name: tensor.detach() for name, tensor in point.items()}
         self._flat = flatten(self._like)
         self.dimension = self._flat.numel()
         self.products = 0
+        self._resolution = resolution or torch.finfo(self.dtype).eps
         self._graphs = self._build()
         self.rung = "double backward" if self._graphs else "finite difference"
 
@@ -66,7 +76,7 @@ class Hessian:
         return self._flat.device
 
     def _build(self) -> list[tuple[Tensor, Tensor]]:
-        """The gradient of each batch with its graph; empty where torch cannot differentiate it again."""
+        """The gradient of each batch with its graph; empty where torch cannot differentiate it again, or wrongly."""
         graphs: list[tuple[Tensor, Tensor]] = []
         try:
             for loss, weight in zip(self._losses, self._weights, strict=True):
@@ -75,13 +85,19 @@ class Hessian:
                     value = weight * loss(unflatten(leaf, self._like))
                     (gradient,) = torch.autograd.grad(value, leaf, create_graph=True)
                 graphs.append((leaf, gradient))
-            for leaf, gradient in graphs[:1]:
-                _second(leaf, gradient, torch.zeros_like(leaf))
+            return graphs if not _refused(graphs[0][1]) and self._symmetric(*graphs[0]) else []
         except (RuntimeError, NotImplementedError) as error:
             if "out of memory" in str(error):
                 raise
             return []
-        return graphs
+
+    def _symmetric(self, leaf: Tensor, gradient: Tensor) -> bool:
+        """Whether u·Hv = v·Hu for two random vectors, by far more than rounding."""
+        generator = torch.Generator().manual_seed(0)
+        u, v = (torch.randn(self.dimension, generator=generator, device="cpu").to(leaf) for _ in range(2))
+        across, along = _second(leaf, gradient, u), _second(leaf, gradient, v)
+        gap = float((u.double() @ along.double() - v.double() @ across.double()).abs())
+        return not gap > self._resolution**0.25 * float(across.double().norm() + along.double().norm())
 
     def __matmul__(self, vector: Tensor) -> Tensor:
         self.products += 1
@@ -98,7 +114,7 @@ class Hessian:
         if length == 0.0:
             return torch.zeros_like(vector)
         scale = max(1.0, float(self._flat.norm()) / self.dimension**0.5)
-        step = torch.finfo(vector.dtype).eps ** (1 / 3) * scale * self.dimension**0.5 / length
+        step = self._resolution ** (1 / 3) * scale * self.dimension**0.5 / length
         ahead, behind = (self._gradient(self._flat + side * step * vector) for side in (1.0, -1.0))
         product: Tensor = (ahead - behind) / (2.0 * step)
         return product
@@ -108,6 +124,21 @@ class Hessian:
         for loss, weight in zip(self._losses, self._weights, strict=True):
             total += weight * flatten(gradient_of(loss, unflatten(flat, self._like))[1])
         return total
+
+
+def _refused(gradient: Tensor) -> bool:
+    """Whether torch marked a place in the graph as not to be differentiated again.
+
+    It raises only where a derivative passes through the mark; ours would end there, and leave a part out.
+    """
+    seen: set[Any] = set()
+    waiting = [gradient.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node is not None and node not in seen:
+            seen.add(node)
+            waiting += [following for following, _ in node.next_functions]
+    return any(node.name() == "torch::autograd::Error" for node in seen)
 
 
 def _second(leaf: Tensor, gradient: Tensor, vector: Tensor) -> Tensor:

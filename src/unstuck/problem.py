@@ -245,6 +245,7 @@ class Problem:
             [partial(self.loss_at, batch=batch, mode=mode, seed=seed) for batch in batches],
             [self.terms(batch) / total for batch in batches],
             point,
+            None if self.precision is None else torch.finfo(self.precision).eps,
         )
 
     def mean_loss(
