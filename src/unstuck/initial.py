@@ -41,19 +41,19 @@ def perturbation(model: nn.Module, point: Point, generator: torch.Generator) -> 
 def reinitialize(model: nn.Module, seed: int) -> None:
     """Initialize a branch's model anew, in place, by each module's own ``reset_parameters``.
 
-    Trainable parameters of modules that have none are drawn from a normal distribution with the scale of
+    Trainable parameters that it leaves as they are get draws from a normal distribution with the scale of
     :func:`initial_scales`; those whose ordinary start is a constant are left.
     """
+    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
     with seeded(seed):
-        reset: set[int] = set()
         for module in model.modules():
             again = getattr(module, "reset_parameters", None)
             if callable(again):
                 again()
-                reset |= {id(parameter) for parameter in module.parameters(recurse=False)}
         scales = initial_scales(model)
         for name, parameter in model.named_parameters():
-            if parameter.requires_grad and id(parameter) not in reset and scales[name] > 0:
+            # Some modules reset a weight that is computed from the parameters, which then stay as they were.
+            if parameter.requires_grad and scales[name] > 0 and torch.equal(parameter, before[name]):
                 _fill(parameter, scales[name])
 
 
