@@ -23,7 +23,7 @@ LAYERS = (
     ),
     ("fleet", "view", "reading", "remedy", "cause"),
     ("probes", "specimens"),
-    ("remedies", "trial", "trial_figure", "jobs"),
+    ("remedies", "decision", "trial", "trial_figure", "jobs"),
     ("causes",),
     ("exam", "prescription", "page", "report"),
     ("verdict", "diagnosis", "measuring", "training", "watch"),

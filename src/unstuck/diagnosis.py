@@ -213,7 +213,16 @@ class _Case:
         measure = self._cause(arms[0][0]).measure
         with self._runner(ground) as run:
             told = self._told(f"trying {names}")
-            results = compare(ground, arms, horizon=horizon, measure=measure, told=told, run=run)
+            results = compare(
+                ground,
+                arms,
+                horizon=horizon,
+                growth=left - updates_of(len(arms) + 2, piloted, horizon),
+                floor=shortlist[0].judgement.floor,
+                measure=measure,
+                told=told,
+                run=run,
+            )
         self.trials += results
         won = winner(results, signalled={f.cause for f in shortlist if f.signal}, stuck=stuck)
         if won is None:

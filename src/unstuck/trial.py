@@ -14,32 +14,26 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from unstuck.data import Batch
-from unstuck.numerics.statistics import Interval, Paired, holm, paired_difference
+from unstuck.decision import Decision, Ends, Verdict, decide
+from unstuck.numerics.statistics import Interval
 from unstuck.problem import Problem, Snapshot
 from unstuck.remedy import Remedy
 from unstuck.untouched import derived_seed
 from unstuck.walk import walk
 
 ArmName = Literal["untouched", "a/a", "remedy", "opposite"]
-Verdict = Literal["better", "same", "worse", "failed", "reference"]
 
 ORDERS = 3
 """Data orders per arm, the fewest that have a spread."""
 
-SIGNIFICANT = 0.05
-"""Of one-sided paired tests, after Holm's correction over the remedy arms."""
-
-MATERIAL = 0.2
-"""Share of the untouched arm's excess loss that a cure removes at least."""
+FIRST_ORDER = {"a/a": 100, "dose": 200}
+"""Where the orders of the A/A arm and of the choice of a dose begin, so that no two meet."""
 
 SHORTEST = 12
 """Updates: a trunk's half is never shorter, whatever the budget says."""
 
 TAIL = 1 / 4
 """Length of the annealing tail over the length of the trunk before it."""
-
-HOPELESS = 1e9
-"""What a run scores that never had a finite loss."""
 
 POINTS = 10
 """Evaluations along each half of a trunk."""
@@ -195,7 +189,7 @@ def best_dose(
     if len(doses) == 1:
         return doses[0]
     arms = [Arm(name="remedy", treatment=(dose,)) for dose in doses]
-    tasks = [Task(arm=arm, order=2 * ORDERS, horizon=horizon, whole=False) for arm in arms]
+    tasks = [Task(arm=arm, order=FIRST_ORDER["dose"], horizon=horizon, whole=False) for arm in arms]
     found: list[float] = []
     for result in run(ground, tasks):
         found.append(result.half)
@@ -208,6 +202,8 @@ def compare(
     candidates: Sequence[tuple[str, Sequence[Remedy]]],
     *,
     horizon: int,
+    growth: int = 0,
+    floor: float | None = None,
     measure: str = "train_loss",
     told: Callable[[int], None],
     run: Runner = in_turn,
@@ -218,6 +214,9 @@ def compare(
         ground: the snapshot all arms start from.
         candidates: (cause, doses of one remedy) per remedy arm.
         horizon: H.
+        growth: updates that may be added where an arm's gain is material and not yet beyond the noise: the
+            untouched arm, the A/A arm and that one are then walked under three more orders.
+        floor: the lowest loss there can be, where it is known.
         measure: what arms are compared by.
         told: called with the updates of each finished piece.
         run: performs the walks.
@@ -227,16 +226,25 @@ def compare(
         chosen = best_dose(ground, doses, horizon, told=told, run=run)
         arms.append(Arm(name="remedy", treatment=(chosen,), cause=cause))
     ground = _judged_alike(ground, arms)
-    again = {"a/a": ORDERS}
-    tasks = [
-        Task(arm=arm, order=order + again.get(arm.name, 0), horizon=horizon) for arm in arms for order in range(ORDERS)
-    ]
-    runs: list[ArmRun] = []
-    for result in run(ground, tasks):
-        runs.append(result)
-        told(result.updates)
-    results = [tuple(runs[first : first + ORDERS]) for first in range(0, len(runs), ORDERS)]
-    return _judge(ground, arms, results, measure)
+    runs: dict[Arm, list[ArmRun]] = {arm: [] for arm in arms}
+
+    def grow(grown: Sequence[Arm]) -> None:
+        tasks = [
+            Task(arm=arm, order=FIRST_ORDER.get(arm.name, 0) + len(runs[arm]) + more, horizon=horizon)
+            for arm in grown
+            for more in range(ORDERS)
+        ]
+        for task, result in zip(tasks, run(ground, tasks), strict=True):
+            runs[task.arm].append(result)
+            told(result.updates)
+
+    grow(arms)
+    decisions = _decided(arms, runs, floor)
+    open_still = [arm for arm, decision in decisions.items() if decision.undecided]
+    if open_still and updates_of(2 + len(open_still), 0, horizon) <= growth:
+        grow([*arms[:2], *open_still])
+        decisions = _decided(arms, runs, floor)
+    return tuple(_trial(arm, runs[arm], decisions.get(arm, UNTOUCHED), ground.snapshot, measure) for arm in arms)
 
 
 def _judged_alike(ground: Ground, arms: Sequence[Arm]) -> Ground:
@@ -250,108 +258,39 @@ def _judged_alike(ground: Ground, arms: Sequence[Arm]) -> Ground:
     return ground
 
 
-def _judge(
-    ground: Ground, arms: Sequence[Arm], results: Sequence[tuple[ArmRun, ...]], measure: str
-) -> tuple[Trial, ...]:
-    start = results[0][0].curve[0][1]
-    start = start if math.isfinite(start) else HOPELESS
-    untouched = _Scores.of(results[0], start)
-    compared = [_Scores.of(runs, start).against(untouched) for runs in results]
-    noise = max(abs(compared[1].interval.low), abs(compared[1].interval.high))
-    corrected = holm([each.p_value for each in compared[2:]]) if len(arms) > 2 else ()
-    trials = []
-    for number, (arm, runs) in enumerate(zip(arms, results, strict=True)):
-        scores = _Scores.of(runs, start)
-        verdict: Verdict = "reference"
-        because = "what every other arm is compared with"
-        if arm.name == "a/a":
-            because = "the same recipe under other data orders: the noise that a difference has to exceed"
-        if number >= 2:
-            verdict, because = _verdict(
-                scores,
-                untouched,
-                start=start,
-                corrected=corrected[number - 2],
-                noise=noise,
-                lowers_rate=any(remedy.lowers_rate for remedy in arm.treatment),
-            )
-        own = arm.treatment[-1] if arm.treatment else None
-        trials.append(
-            Trial(
-                arm=arm.name,
-                remedy=None if own is None else own.slug,
-                settings={} if own is None else dataclasses.asdict(own),  # type: ignore[call-overload]
-                cause=arm.cause,
-                from_update=ground.snapshot.update,
-                updates=runs[0].updates,
-                measure=measure,
-                per_seed=tuple(run.full for run in runs),
-                half_per_seed=tuple(run.half for run in runs),
-                interval=compared[number].interval,
-                gain=_gain(_mean(untouched.full), _mean(scores.full)),
-                verdict=verdict,
-                because=because,
-                curves=tuple(run.curve for run in runs),
-                treatment=arm.treatment,
-            )
-        )
-    return tuple(trials)
+def _decided(arms: Sequence[Arm], runs: Mapping[Arm, Sequence[ArmRun]], floor: float | None) -> dict[Arm, Decision]:
+    """What is decided of every arm but the untouched one."""
+    ends = [Ends(half=tuple(run.half for run in runs[arm]), full=tuple(run.full for run in runs[arm])) for arm in arms]
+    start = runs[arms[0]][0].curve[0][1]
+    lowers = [any(remedy.lowers_rate for remedy in arm.treatment) for arm in arms[2:]]
+    decisions = decide(ends[0], ends[1], ends[2:], start=start, floor=floor, lowers_rate=lowers)
+    return dict(zip(arms[1:], decisions, strict=True))
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Scores:
-    """An arm's ends. A run that broke or ended above its start counts as having stayed where it was: how far a
-    diverging run has got says nothing, and would drown every difference in its spread."""
-
-    half: tuple[float, ...]
-    full: tuple[float, ...]
-    worst: tuple[float, ...]
-    """``full`` without the cap."""
-    broke: bool
-
-    @staticmethod
-    def of(runs: Sequence[ArmRun], start: float) -> _Scores:
-        return _Scores(
-            half=tuple(min(run.half, start) for run in runs),
-            full=tuple(min(run.full, start) for run in runs),
-            worst=tuple(run.full for run in runs),
-            broke=any(not math.isfinite(run.full) for run in runs),
-        )
-
-    def against(self, untouched: _Scores) -> Paired:
-        return paired_difference(untouched.full, self.full)
+UNTOUCHED = Decision(
+    interval=Interval(low=0.0, high=0.0, confidence=0.95),
+    gain=0.0,
+    verdict="reference",
+    because="what every other arm is compared with",
+)
 
 
-def _verdict(
-    scores: _Scores, untouched: _Scores, *, start: float, corrected: float, noise: float, lowers_rate: bool
-) -> tuple[Verdict, str]:
-    """Better: beyond the noise, significant, and material, at the horizon and at its double."""
-    if scores.broke:
-        return "failed", "the loss stopped being finite"
-    before, after = _mean(untouched.full), _mean(scores.full)
-    gain = before - after
-    if min(scores.worst) > max(untouched.worst) and _mean(scores.worst) - _mean(untouched.worst) > noise:
-        return "worse", f"{_mean(scores.worst) - _mean(untouched.worst):.3g} above the untouched arm"
-    if gain <= noise:
-        return "same", f"the difference of {gain:.3g} is within the noise of {noise:.3g} between data orders"
-    if corrected > SIGNIFICANT:
-        return "same", f"the difference of {gain:.3g} is not significant (corrected p = {corrected:.2f})"
-    share, share_at_half = _gain(before, after), _gain(_mean(untouched.half), _mean(scores.half))
-    walked_down = _gain(start, before) >= MATERIAL / 2
-    twice_as_fast = walked_down and _mean(scores.half) <= before
-    if lowers_rate and share < share_at_half / 2:
-        return "same", f"the gain shrinks as the horizon doubles, from {share_at_half:.0%} to {share:.0%}"
-    if share < MATERIAL and not twice_as_fast:
-        return "same", f"it removes {share:.0%} of the excess loss, which is not material"
-    speed = "; it needs at most half the updates" if twice_as_fast else ""
-    return "better", f"it removes {share:.0%} of the excess loss{speed}"
-
-
-def _gain(before: float, after: float) -> float:
-    """The share of the excess loss removed; the floor is zero, or the lower of the two where losses are negative."""
-    floor = min(0.0, before, after)
-    return (before - after) / max(before - floor, 1e-300)
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
+def _trial(arm: Arm, runs: Sequence[ArmRun], decision: Decision, snapshot: Snapshot, measure: str) -> Trial:
+    own = arm.treatment[-1] if arm.treatment else None
+    return Trial(
+        arm=arm.name,
+        remedy=None if own is None else own.slug,
+        settings={} if own is None else dataclasses.asdict(own),  # type: ignore[call-overload]
+        cause=arm.cause,
+        from_update=snapshot.update,
+        updates=runs[0].updates,
+        measure=measure,
+        per_seed=tuple(run.full for run in runs),
+        half_per_seed=tuple(run.half for run in runs),
+        interval=decision.interval,
+        gain=decision.gain,
+        verdict=decision.verdict,
+        because=decision.because,
+        curves=tuple(run.curve for run in runs),
+        treatment=arm.treatment,
+    )

@@ -105,6 +105,25 @@ def paired_difference(a: Sequence[float], b: Sequence[float], confidence: float 
     )
 
 
+def pooled_difference(a: Sequence[float], b: Sequence[float], confidence: float = 0.95) -> Interval:
+    """Student's interval for mean(a) − mean(b) of independent samples with one common spread.
+
+    The spread is pooled, with len(a) + len(b) − 2 degrees of freedom; no bound where there are none.
+
+    Raises:
+        ValueError: one is empty, or holds values that are not finite.
+    """
+    one, two = _checked(a), _checked(b)
+    freedoms = one.size + two.size - 2
+    if freedoms < 1:
+        return Interval(low=-math.inf, high=math.inf, confidence=confidence)
+    squares = float(((one - one.mean()) ** 2).sum() + ((two - two.mean()) ** 2).sum())
+    error = math.sqrt(squares / freedoms * (1.0 / one.size + 1.0 / two.size))
+    margin = float(stdtrit(freedoms, 0.5 + confidence / 2.0)) * error
+    difference = float(one.mean() - two.mean())
+    return Interval(low=difference - margin, high=difference + margin, confidence=confidence)
+
+
 def _upper_tail(value: float, standard_error: float, freedoms: float) -> float:
     """P(T ≥ value / standard error) of Student's T; 1 where the error is unknown or there is no effect."""
     if math.isinf(standard_error):

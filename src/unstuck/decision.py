@@ -1,0 +1,167 @@
+"""How a trial decides: from the ends of its arms, as plain numbers, to verdicts (docs/decisions/0001)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from unstuck.numerics.statistics import Interval, Paired, holm, paired_difference, pooled_difference
+
+Verdict = Literal["better", "same", "worse", "failed", "reference"]
+
+SIGNIFICANT = 0.05
+"""Of one-sided paired tests, after Holm's correction over the remedy arms."""
+
+MATERIAL = 0.2
+"""Share of the untouched arm's excess loss that a cure removes at least."""
+
+HOPELESS = 1e9
+"""What a run scores that never had a finite loss."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ends:
+    """Where the runs of an arm ended, one per order: after H updates and after 2H, each with its tail."""
+
+    half: tuple[float, ...]
+    full: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """What is decided of one arm."""
+
+    interval: Interval
+    """Of the untouched arm's loss minus this one's: above zero this arm is better."""
+    gain: float
+    """Share of the untouched arm's excess loss that this arm removed; negative where it added."""
+    verdict: Verdict
+    because: str
+    undecided: bool = False
+    """The gain is material, but not beyond noise: more orders may decide."""
+
+
+def decide(
+    untouched: Ends,
+    again: Ends,
+    treated: Sequence[Ends],
+    *,
+    start: float,
+    floor: float | None,
+    lowers_rate: Sequence[bool],
+) -> tuple[Decision, ...]:
+    """Decide the A/A arm and every treated arm, in this order.
+
+    Args:
+        untouched, again, treated: the ends of the arms; an arm may have been run under fewer orders, the first.
+        start: the loss where all arms began.
+        floor: the lowest loss there can be, where that is known; else zero, or the lowest seen below it.
+        lowers_rate: of each treated arm, whether its gain must not shrink as the horizon doubles.
+    """
+    start = start if math.isfinite(start) else HOPELESS
+    capped = [_capped(ends, start) for ends in (untouched, again, *treated)]
+    reference = capped[0]
+    apart = pooled_difference(reference.full, capped[1].full)
+    noise = max(abs(apart.low), abs(apart.high))
+    paired = [_paired(reference, ends) for ends in capped[2:]]
+    corrected = holm([each.p_value for each in paired])
+    lowest = min(0.0, *(value for ends in capped for value in ends.full)) if floor is None else floor
+    decisions = [
+        Decision(
+            interval=apart,
+            gain=_share(_mean(reference.full), _mean(capped[1].full), lowest),
+            verdict="reference",
+            because="the same recipe under other data orders: the noise that a difference has to exceed",
+        )
+    ]
+    for number, ends in enumerate(treated):
+        arm = _Arm(
+            untouched=reference,
+            treated=capped[2 + number],
+            start=start,
+            floor=lowest,
+            noise=noise,
+            p_value=corrected[number],
+            lowers_rate=lowers_rate[number],
+        )
+        verdict, because, undecided = _ruined(untouched, ends, noise) or arm.verdict()
+        interval = paired[number].interval
+        decisions.append(
+            Decision(interval=interval, gain=arm.share, verdict=verdict, because=because, undecided=undecided)
+        )
+    return tuple(decisions)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Arm:
+    """A treated arm beside the untouched one, both capped at the start."""
+
+    untouched: Ends
+    treated: Ends
+    start: float
+    floor: float
+    noise: float
+    p_value: float
+    lowers_rate: bool
+
+    @property
+    def share(self) -> float:
+        """Of the excess loss removed after 2H."""
+        return _share(_mean(self.untouched.full), _mean(self.treated.full), self.floor)
+
+    def verdict(self) -> tuple[Verdict, str, bool]:
+        """Better: material, lasting, beyond the noise, and significant."""
+        before = _mean(self.untouched.full)
+        gain = before - _mean(self.treated.full)
+        share_at_half = _share(_mean(self.untouched.half), _mean(self.treated.half), self.floor)
+        walked_down = _share(self.start, before, self.floor) >= MATERIAL / 2
+        twice_as_fast = walked_down and _mean(self.treated.half) <= before
+        if self.lowers_rate and share_at_half > 0 and self.share < share_at_half / 2:
+            says = f"the gain shrinks as the horizon doubles, from {share_at_half:.0%} to {self.share:.0%}"
+            return "same", says, False
+        material = self.share >= MATERIAL or (gain > 0 and twice_as_fast)
+        if gain <= self.noise:
+            says = f"the difference of {gain:.3g} is within the noise of {self.noise:.3g} between data orders"
+            return "same", says, material
+        if not material:
+            return "same", f"it removes {self.share:.0%} of the excess loss, which is not material", False
+        if self.p_value > SIGNIFICANT:
+            says = f"the difference of {gain:.3g} is not significant (corrected p = {self.p_value:.2f})"
+            return "same", says, True
+        speed = "; it needs at most half the updates" if twice_as_fast else ""
+        return "better", f"it removes {self.share:.0%} of the excess loss{speed}", False
+
+
+def _ruined(untouched: Ends, treated: Ends, noise: float) -> tuple[Verdict, str, bool] | None:
+    """Failed or worse, judged without the cap."""
+    if not all(math.isfinite(value) for value in treated.full):
+        return "failed", "the loss stopped being finite", False
+    lost = _mean(treated.full) - _mean(untouched.full)
+    if min(treated.full) > max(untouched.full) and lost > noise:
+        return "worse", f"{lost:.3g} above the untouched arm", False
+    return None
+
+
+def _capped(ends: Ends, start: float) -> Ends:
+    """A run that broke or ended above its start counts as having stayed where it was.
+
+    How far a diverging run has got says nothing, and would drown every difference in its spread.
+    """
+    return Ends(
+        half=tuple(min(value, start) for value in ends.half), full=tuple(min(value, start) for value in ends.full)
+    )
+
+
+def _paired(untouched: Ends, treated: Ends) -> Paired:
+    count = min(len(untouched.full), len(treated.full))
+    return paired_difference(untouched.full[:count], treated.full[:count])
+
+
+def _share(before: float, after: float, floor: float) -> float:
+    return (before - after) / max(before - floor, 1e-300)
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
