@@ -25,7 +25,7 @@ from unstuck.view import View
 Form = Callable[[Tensor, Tensor], Tensor]
 
 TRIES = 4
-"""Random outputs on which a loss is compared with each known form."""
+"""Random outputs on which a loss is compared with each known form, and far points at which outputs are looked at."""
 
 CONSTANT_STEPS = 60
 """Iterations of L-BFGS towards the best constant output."""
@@ -145,12 +145,16 @@ def _kind(outputs: Tensor) -> str:
 
 def _bounded(view: View) -> bool:
     """Whether outputs stay within 0 and 1 far from here: a sigmoid's do, small scores only happen to."""
-    away = perturbation(view.problem.model, view.point, view.generator(42))
-    far = {name: 10 * (tensor + away[name]) for name, tensor in view.point.items()}
-    view.gradient_evaluations += 1 / 3
-    with torch.no_grad():
-        outputs = view.problem.run_at(far, view.sample[0], mode="measuring", seed=view.seed, own=True)[1]
-    return bool((outputs >= 0).all()) and bool((outputs <= 1).all()) and float(outputs.std(correction=0)) > 0
+    generator = view.generator(42)
+    for _ in range(TRIES):
+        away = perturbation(view.problem.model, view.point, generator)
+        far = {name: 10 * (tensor + away[name]) for name, tensor in view.point.items()}
+        view.gradient_evaluations += 1 / 3
+        with torch.no_grad():
+            outputs = view.problem.run_at(far, view.sample[0], mode="measuring", seed=view.seed, own=True)[1]
+        if bool((outputs < 0).any()) or bool((outputs > 1).any()):
+            return False
+    return True
 
 
 def _like(outputs: Tensor, kind: str, generator: torch.Generator) -> Tensor:
