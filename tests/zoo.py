@@ -309,6 +309,7 @@ def loaders(dtype: torch.dtype = torch.float64) -> dict[str, Any]:
     """One loader of each kind over :func:`table`."""
     inputs, targets = table(dtype)
     data = TensorDataset(inputs, targets)
+    batches = [(inputs[i : i + BATCH], targets[i : i + BATCH]) for i in range(0, SAMPLES, BATCH)]
     weights = torch.linspace(0.1, 1.0, SAMPLES).tolist()
     return {
         "shuffled": shuffled(inputs, targets),
@@ -318,8 +319,8 @@ def loaders(dtype: torch.dtype = torch.float64) -> dict[str, Any]:
         "subset": DataLoader(data, BATCH, sampler=SubsetRandomSampler(range(3, 15), generator=generator())),
         "last batch dropped": DataLoader(data, BATCH, shuffle=True, drop_last=True, generator=generator()),
         "stream": DataLoader(Stream(inputs, targets), batch_size=BATCH),
-        "batches without sampler": DataLoader(data, batch_size=None, shuffle=True),
-        "list": [(inputs[i : i + BATCH], targets[i : i + BATCH]) for i in range(0, SAMPLES, BATCH)],
+        "batches of the data set's own": DataLoader(batches, batch_size=None, shuffle=True),  # type: ignore[arg-type]
+        "list": batches,
         "batch of one": shuffled(inputs, targets, batch=1),
         "full batch": shuffled(inputs, targets, batch=SAMPLES),
     }
