@@ -197,6 +197,17 @@ def test_an_interruption_keeps_what_there_is(verb: str, target: str, tmp_path: P
     assert (tmp_path / "report.html").stat().st_size > 100_000
 
 
+def test_without_a_verdict_the_nearest_causes_are_named(tmp_path: Path, capsys: Captured) -> None:
+    assert cli.run(["diagnose", "targets.py:interrupting_late", "--out", str(tmp_path), "--quiet"]) == 130
+    told = " ".join(capsys.readouterr().out.split())
+    document = read(tmp_path / "report.json")
+    assert document["diagnosis"]["cause"] == "unknown"
+    assert document["diagnosis"]["candidates"]
+    findings = {finding["cause"]: finding for finding in document["findings"]}
+    for candidate in document["diagnosis"]["candidates"]:
+        assert f"{candidate}: {findings[candidate]['evidence'][0]['says']}" in told
+
+
 def test_a_failure_of_ours_is_one_line_without_a_traceback(monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
     def failing(*given: object, **named: object) -> None:
         raise ZeroDivisionError("all\nbroken")

@@ -66,15 +66,20 @@ def _diagnosis(console: Console, document: Document, page: Path) -> None:
     _indented(console, f"Confidence: {words.confidence(confidence)} ({confidence:.2f}), {proof}. {_proof(proof)}")
     console.print()
     _indented(console, diagnosis["summary"])
-    says = [
-        evidence["says"]
-        for finding in document["findings"]
-        if finding["cause"] == diagnosis["cause"]
-        for evidence in finding["evidence"]
-    ]
-    _list(console, "Evidence", says)
+    found = {finding["cause"]: finding for finding in document["findings"]}
+    if diagnosis["cause"] in found:
+        _list(console, "Evidence", [evidence["says"] for evidence in found[diagnosis["cause"]]["evidence"]])
+    else:
+        nearest = [found[cause] for cause in diagnosis["candidates"] if cause in found]
+        _list(console, "Nearest", [f"{finding['cause']}: {_because(finding)}" for finding in nearest])
     _trials(console, document["trials"])
     _prescription(console, document, page)
+
+
+def _because(finding: Document) -> str:
+    """Its strongest evidence, or why there is none."""
+    evidence = finding["evidence"]
+    return str(evidence[0]["says"] if evidence else finding["unknown_because"] or finding["means"])
 
 
 def _proof(proof: str) -> str:
