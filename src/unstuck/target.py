@@ -50,12 +50,15 @@ def _function(target: str) -> Callable[[], Any]:
 def _file(path: Path, target: str) -> Any:
     if not path.is_file():
         raise InputError(f"target {target!r}: there is no file {path}; give a path from {Path.cwd()}")
-    specification = importlib.util.spec_from_file_location(path.stem, path)
+    name = path.stem
+    if name in sys.modules and getattr(sys.modules[name], "__file__", None) != str(path.resolve()):
+        name = f"target_{name}"  # a json.py of the caller's must not take the place of Python's own
+    specification = importlib.util.spec_from_file_location(name, path.resolve())
     if specification is None or specification.loader is None:
         raise InputError(f"target {target!r}: {path} cannot be read as a Python file")
     module = importlib.util.module_from_spec(specification)
     # Registered under its name so that classes defined there can be pickled and found again.
-    sys.modules[path.stem] = module
+    sys.modules[name] = module
     folder = str(path.parent.resolve())
     if folder not in sys.path:
         sys.path.insert(0, folder)
