@@ -5,6 +5,7 @@ Lecture chapter 3.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ def inverse_square_root(update: int, over: int) -> float:
 
 
 def scale_rates(optimizer: torch.optim.Optimizer, scheduler: Any, factor: float) -> None:
-    """Multiply every learning rate by ``factor``, in place: the present ones and those a scheduler starts from."""
+    """Multiply every learning rate by ``factor``, in place: the present ones and those of the whole schedule."""
     for group in optimizer.param_groups:
         group["lr"] = group["lr"] * factor
         if "initial_lr" in group:
@@ -24,5 +25,17 @@ def scale_rates(optimizer: torch.optim.Optimizer, scheduler: Any, factor: float)
         for bound in ("max_lr", "min_lr"):  # the one-cycle policy keeps its bounds in the group
             if bound in group:
                 group[bound] = group[bound] * factor
-    if scheduler is not None and hasattr(scheduler, "base_lrs"):
-        scheduler.base_lrs = [rate * factor for rate in scheduler.base_lrs]
+    for part in _parts(scheduler):
+        for bounds in ("base_lrs", "max_lrs"):
+            if hasattr(part, bounds):
+                setattr(part, bounds, [rate * factor for rate in getattr(part, bounds)])
+        if hasattr(part, "eta_min"):
+            part.eta_min = part.eta_min * factor
+
+
+def _parts(scheduler: Any) -> Iterator[Any]:
+    """A scheduler and those it is made of: a warm-up and what comes after it, say."""
+    if scheduler is not None:
+        yield scheduler
+        for part in getattr(scheduler, "_schedulers", ()):
+            yield from _parts(part)
