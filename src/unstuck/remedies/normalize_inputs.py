@@ -20,6 +20,9 @@ SAMPLES = 4_096
 LARGEST = 20.0
 """No standardized input gets larger: features that hardly ever change are divided by their range instead."""
 
+ROUNDING = 4.0
+"""Units in the last place of a mean: a feature that never gets farther from it is constant."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class NormalizeInputs:
@@ -58,12 +61,13 @@ class NormalizeInputs:
 
 
 def standardization(inputs: Tensor, axis: int) -> tuple[Tensor, Tensor]:
-    """Mean and divisor of each feature, shapes (features,)."""
+    """Mean and divisor of each feature, shapes (features,); constant features are divided by one."""
     mean, deviation = moments(inputs, axis)
     table = inputs.double().movedim(axis, 0).flatten(1)
     reach = (table - mean[:, None]).abs().amax(1)
-    divisor = torch.maximum(deviation, reach / LARGEST)
-    return mean.to(inputs.dtype), torch.where(divisor > 0, divisor, torch.ones_like(divisor)).to(inputs.dtype)
+    varies = reach > ROUNDING * torch.finfo(inputs.dtype).eps * mean.abs()
+    divisor = torch.where(varies, torch.maximum(deviation, reach / LARGEST), torch.ones_like(deviation))
+    return mean.to(inputs.dtype), divisor.to(inputs.dtype)
 
 
 class Standardized(nn.Module):
