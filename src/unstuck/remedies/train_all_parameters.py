@@ -29,15 +29,13 @@ class TrainAllParameters:
         return (cls(),)
 
     def apply(self, branch: Problem) -> Problem:
-        """The branch with one more parameter group, with the settings of the first."""
+        """The branch with what was missing in its first parameter group, which schedulers know already."""
         listed = {id(p) for group in branch.optimizer.param_groups for p in group["params"]}
         missing = [p for p in branch.model.parameters() if p.requires_grad and id(p) not in listed]
         for parameter in branch.model.parameters():
             if id(parameter) in listed:
                 parameter.requires_grad_(True)
-        if missing:
-            first = {key: value for key, value in branch.optimizer.param_groups[0].items() if key != "params"}
-            branch.optimizer.add_param_group({**first, "params": missing})
+        branch.optimizer.param_groups[0]["params"].extend(missing)
         return branch
 
     def says(self) -> str:
@@ -45,9 +43,14 @@ class TrainAllParameters:
         return "hand all trainable parameters to the optimizer"
 
     def diff(self, problem: Problem) -> str:
-        """The optimizer's first argument."""
+        """The optimizer's first argument; before it, what it holds is made trainable."""
         name = type(problem.optimizer).__name__
+        frozen = any(not p.requires_grad for group in problem.optimizer.param_groups for p in group["params"])
+        thaw = (
+            '+for group in optimizer.param_groups:\n+    for parameter in group["params"]:\n'
+            "+        parameter.requires_grad_(True)\n"
+        )
         return (
-            f"-optimizer = {name}(some_parameters, ...)\n+for parameter in model.parameters():\n"
-            f"+    parameter.requires_grad_(True)\n+optimizer = {name}(model.parameters(), ...)"
+            f"{thaw if frozen else ''}-optimizer = {name}(some_parameters, ...)\n"
+            f"+optimizer = {name}([p for p in model.parameters() if p.requires_grad], ...)"
         )
