@@ -15,6 +15,9 @@ from unstuck.reading import History
 from unstuck.remedies.train_all_parameters import TrainAllParameters
 from unstuck.specimens import half_wired, healthy
 
+MUCH = 0.2
+"""Share of the numbers: less out of the loss's reach may be an output that nobody uses."""
+
 
 def judge(wiring: History[WiringReading]) -> Judgement:
     """Exact: names, not thresholds."""
@@ -39,7 +42,8 @@ def judge(wiring: History[WiringReading]) -> Judgement:
         return Judgement(score=0.95, evidence=evidence, certain=True)
     if reading.detached:
         advice = f"no gradient reaches {_named(reading.detached)}: look for .detach(), .data, or an unused output"
-        return Judgement(score=0.4 + 0.5 * (reading.missing_share > 0.2), evidence=evidence, advice=advice)
+        much = reading.missing_share > MUCH
+        return Judgement(score=0.9 if much else 0.4, evidence=evidence, advice=advice, certain=much, treatable=False)
     return Judgement(
         score=0.0,
         evidence=(
