@@ -36,9 +36,9 @@ class CrossEntropy:
 
     @classmethod
     def propose(cls, readings: Readings) -> tuple[Self, ...]:
-        """As the outputs are."""
+        """As the outputs are, where another loss of a classifier is followed than their cross-entropy."""
         found = readings.get(OutputsReading)
-        return (cls(outputs=found.first.kind),) if found is not None else ()
+        return (cls(outputs=found.first.kind),) if found is not None and _classifies(found.first) else ()
 
     def apply(self, branch: Problem) -> Problem:
         """The branch following cross-entropy."""
@@ -61,6 +61,15 @@ class CrossEntropy:
             "-    torch.nn.Softmax(dim=1),  # at the end of the model; apply it only where probabilities are read\n"
             "-loss = ...\n+loss = torch.nn.CrossEntropyLoss()"
         )
+
+
+def _classifies(outputs: OutputsReading) -> bool:
+    """Whether the outputs stand for classes, and the loss on them is known not to be their cross-entropy."""
+    if outputs.kind == "probabilities":
+        return outputs.form != "unknown"
+    if outputs.kind == "shares":
+        return outputs.binary_targets and outputs.form not in ("unknown", "binary cross-entropy")
+    return outputs.kind == "scores" and outputs.form == "negative log-likelihood"
 
 
 def entropy(model: nn.Module, batch: Batch, *, outputs: str) -> Tensor:
