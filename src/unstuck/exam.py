@@ -8,7 +8,6 @@ from typing import Any
 
 from unstuck.budget import Budget, Cost
 from unstuck.cause import Cause
-from unstuck.errors import UnstuckError
 from unstuck.probes.direction import Direction, DirectionReading, of_run
 from unstuck.probes.finite import FiniteReading
 from unstuck.probes.outputs import OutputsReading
@@ -61,7 +60,7 @@ def look(view: View, probes: Iterable[Probe[Reading]], budget: Budget, notes: li
     for probe in probes:
         try:
             made.append(measured(probe, view, budget))
-        except (UnstuckError, RuntimeError, ArithmeticError, ValueError, NotImplementedError) as error:
+        except Exception as error:  # noqa: BLE001 - the model, the data or a stranger's probe may raise anything
             first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             notes.append(f"the probe {probe.reads.probe} gave no reading at update {view.update}: {first}")
             continue
