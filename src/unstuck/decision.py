@@ -149,9 +149,11 @@ def _capped(ends: Ends, start: float) -> Ends:
 
     How far a diverging run has got says nothing, and would drown every difference in its spread.
     """
-    return Ends(
-        half=tuple(min(value, start) for value in ends.half), full=tuple(min(value, start) for value in ends.full)
-    )
+
+    def cap(value: float) -> float:
+        return value if math.isfinite(value) and value < start else start
+
+    return Ends(half=tuple(map(cap, ends.half)), full=tuple(map(cap, ends.full)))
 
 
 def _paired(untouched: Ends, treated: Ends) -> Paired:
