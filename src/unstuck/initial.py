@@ -42,7 +42,7 @@ def reinitialize(model: nn.Module, seed: int) -> None:
     """Initialize a branch's model anew, in place, by each module's own ``reset_parameters``.
 
     Trainable parameters that it leaves as they are get draws from a normal distribution with the scale of
-    :func:`initial_scales`; those whose ordinary start is a constant are left.
+    :func:`initial_scales`; those whose ordinary start is a constant are left. Frozen ones keep their values.
     """
     before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
     with seeded(seed):
@@ -52,8 +52,10 @@ def reinitialize(model: nn.Module, seed: int) -> None:
                 again()
         scales = initial_scales(model)
         for name, parameter in model.named_parameters():
+            if not parameter.requires_grad:
+                parameter.copy_(before[name])
             # Some modules reset a weight that is computed from the parameters, which then stay as they were.
-            if parameter.requires_grad and scales[name] > 0 and torch.equal(parameter, before[name]):
+            elif scales[name] > 0 and torch.equal(parameter, before[name]):
                 _fill(parameter, scales[name])
 
 
