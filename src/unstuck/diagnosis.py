@@ -81,6 +81,8 @@ def diagnose(
         InputError: the problem cannot be trained as it was handed over.
         Interrupted: Ctrl-C; carries the report so far.
     """
+    if budget is not None and budget < 1:
+        raise InputError(f"the budget must be 1 update or more; got {budget}")
     if jobs > 1 and target is None:
         raise InputError(
             "more than one job needs a target, file.py:function, from which each process makes the problem"
@@ -129,14 +131,19 @@ class _Case:
                 "the loader gives one order only: arms start at different places of it instead of being shuffled"
             )
         treated = self._round(self.problem.branch(), again=False)
-        if treated is not None:
+        if treated is not None and self.budget.updates - self.walked >= SHORTEST_WINDOW:
             self._round(treated, again=True)
+        elif treated is not None:
+            self.notes.append(
+                f"a budget of {self.budget.updates} updates was too small to examine the treated problem once more"
+            )
         self.finished = True
 
     def _round(self, problem: Problem, *, again: bool) -> Problem | None:
         """Examine, judge and try, the certain signs first; the treated problem where something won."""
         self._tell("examining the treated problem" if again else "walking it as it is")
-        updates = max(SHORTEST_WINDOW, round(WINDOW * self.budget.updates))
+        window = max(SHORTEST_WINDOW, round(WINDOW * self.budget.updates))
+        updates = min(window, self.budget.updates - self.walked)
         observation, readings = first_look(problem, self.causes, self.probes, updates, seed=self.seed, notes=self.notes)
         self.walked += len(observation.run.curve)
         findings = self._judge(readings, again=again)
