@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from unstuck.budget import Budget
-from unstuck.data import Batch, map_tensors, tensors_of
+from unstuck.data import Batch, map_tensors, samples_in, tensors_of
 from unstuck.reading import Reading, quantity
 from unstuck.untouched import in_mode, seeded
 from unstuck.view import View
@@ -61,9 +61,12 @@ def _broken(view: View) -> Iterator[tuple[str, str, float]]:
     scanned = problem.data.sample(SCANNED, chunk=SCANNED, seed=view.seed)
     for batch in (*suspects, *scanned):
         yield from _broken_batch(batch)
-    for name, tensor in (*problem.model.named_parameters(), *problem.model.named_buffers()):
+    for name, tensor in problem.model.named_parameters():
         if _bad(tensor):
             yield "parameter", name, _bad(tensor)
+    for name, buffer in problem.model.named_buffers():
+        if _bad(buffer, masks=True):
+            yield "parameter", name, _bad(buffer, masks=True)
     for group in problem.optimizer.param_groups:
         for parameter in group["params"]:
             for key, value in problem.optimizer.state.get(parameter, {}).items():
@@ -77,9 +80,9 @@ def _broken_batch(batch: Batch) -> Iterator[tuple[str, str, float]]:
     pair = isinstance(batch, tuple | list) and len(batch) >= 2
     parts = {"inputs": batch[:-1], "targets": batch[-1]} if pair else {"a batch": batch}
     for name, part in parts.items():
-        for tensor in tensors_of(tuple(part) if isinstance(part, list) else part):
-            if _bad(tensor):
-                rows = (~torch.isfinite(tensor)).flatten(1).any(1) if tensor.dim() > 1 else ~torch.isfinite(tensor)
+        for number, tensor in enumerate(tensors_of(part)):
+            if _bad(tensor, masks=number > 0):
+                rows = (~torch.isfinite(tensor)).reshape(samples_in(tensor), -1).any(1)
                 yield "data", f"{name} ({int(rows.sum())} of {len(rows)} samples looked at)", _bad(tensor)
 
 
@@ -98,17 +101,18 @@ def _broken_pass(view: View, batch: Batch) -> Iterator[tuple[str, str, float]]:
         return hook
 
     for name, module in branch.model.named_modules():
-        if not list(module.children()):
-            module.register_forward_hook(watch(name))
+        module.register_forward_hook(watch(name))
     view.gradient_evaluations += 1
     with seeded(view.seed), in_mode(branch.model, branch.modes("training")):
         loss = gradients(branch, [batch])
-    yield from seen
+    given = {name: p.grad for name, p in branch.model.named_parameters() if p.grad is not None}
+    broken = [(name, _bad(gradient)) for name, gradient in given.items() if _bad(gradient)]
+    if _bad(loss) or broken:  # where neither is, infinities on the way are a mask's
+        yield from seen
     if _bad(loss):
         yield "loss", "its value, though every module's output is finite", 1.0
-    for name, parameter in branch.model.named_parameters():
-        if parameter.grad is not None and _bad(parameter.grad):
-            yield "gradient", f"the gradient of {name}, though the loss is finite", _bad(parameter.grad)
+    for name, share in broken:
+        yield "gradient", f"the gradient of {name}, though the loss is finite", share
 
 
 def _kept(tensor: Tensor, found: list[float]) -> Tensor:
@@ -116,6 +120,9 @@ def _kept(tensor: Tensor, found: list[float]) -> Tensor:
     return tensor
 
 
-def _bad(tensor: Tensor) -> float:
-    """The share of entries that are not finite."""
-    return float((~torch.isfinite(tensor)).double().mean()) if tensor.numel() else 0.0
+def _bad(tensor: Tensor, *, masks: bool = False) -> float:
+    """The share of entries that are not finite; with ``masks`` minus infinity passes, by which attention is masked."""
+    wrong = ~torch.isfinite(tensor)
+    if masks:
+        wrong &= tensor != -torch.inf
+    return float(wrong.double().mean()) if tensor.numel() else 0.0
