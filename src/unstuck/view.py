@@ -17,6 +17,9 @@ from unstuck.vector import Point
 SAMPLE = 512
 """Samples on which a view measures, where the data has as many."""
 
+PARTS = 8
+"""Batches into which it is cut at least: how they differ is what tells the noise."""
+
 BLOCK = 256
 """Samples per pass for models whose result does not depend on how samples are grouped."""
 
@@ -58,8 +61,8 @@ class View:
 
     @cached_property
     def sample(self) -> tuple[Batch, ...]:
-        """A fixed random sample in batches of about the size that is trained on."""
-        size = min(max(self.problem.data.batch_size, 16), BLOCK)
+        """A fixed random sample in batches of the size that is trained on, or smaller."""
+        size = min(max(self.problem.data.batch_size, 16), SAMPLE // PARTS)
         return self.problem.data.sample(SAMPLE, chunk=size, seed=self.seed)
 
     @cached_property

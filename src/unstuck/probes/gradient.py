@@ -103,12 +103,16 @@ class Gradient:
 def _squared_norm(view: View) -> Estimate:
     """|G|² from the inner products of gradients of different batches, which share no noise.
 
-    U = Σ_{i≠j} g_i·g_j / (count·(count−1)) is unbiased. Its error is the jackknife over batches.
+    U = Σ_{i≠j} g_i·g_j / (count·(count−1)) is unbiased. Its error is the jackknife over batches; of two, which give
+    one product alone, it is taken to be the variance of their mean.
     """
     total = [g for _, g in view.gradients]
     count = len(total)
-    if view.exhaustive or count < 3:
+    if view.exhaustive or count == 1:
         return Estimate(norm(view.gradient) ** 2, 0.0 if view.exhaustive else norm(view.gradient) ** 2)
+    if count == 2:
+        one, other = total
+        return Estimate(dot(one, other), norm(moved(one, other, -1.0)) ** 2 / 4)
     products = [[dot(a, b) for b in total] for a in total]
     pairs = sum(map(sum, products)) - sum(products[i][i] for i in range(count))
     estimate = pairs / (count * (count - 1))
