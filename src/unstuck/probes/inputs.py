@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -60,12 +61,11 @@ class Inputs:
 
     def measure(self, view: View, budget: Budget) -> InputsReading:
         try:
-            parts = [first_input(batch) for batch in view.sample]
+            inputs = first_inputs(view.sample)
         except InputError as error:
             return _nothing(view, str(error))
-        inputs = torch.cat([part for part in parts if part is not None]) if parts[0] is not None else None
         if inputs is None:
-            return _nothing(view, "the inputs are not floating-point numbers; scale has no meaning for them")
+            return _nothing(view, "the inputs are no table of finite floating-point numbers: there is no scale")
         axis = feature_axis(inputs)
         mean, deviation = moments(inputs, axis)
         varying = deviation[deviation > 1e-7 * (mean.abs() + deviation.max())]
@@ -91,6 +91,16 @@ def first_input(batch: Any) -> Tensor | None:
     """The first input tensor, if it holds floating-point numbers and more than one axis."""
     found = tensors_of(split(batch)[0])
     return found[0] if found and found[0].is_floating_point() and found[0].dim() > 1 else None
+
+
+def first_inputs(batches: Iterable[Any]) -> Tensor | None:
+    """The first inputs of all batches that are shaped as those of the first, without samples that are not finite."""
+    found = [part for part in map(first_input, batches) if part is not None]
+    if not found:
+        return None
+    inputs = torch.cat([part for part in found if part.shape[1:] == found[0].shape[1:]])
+    finite = inputs[torch.isfinite(inputs).flatten(1).all(1)]
+    return finite if len(finite) else None
 
 
 def feature_axis(inputs: Tensor) -> int:
