@@ -104,7 +104,8 @@ def _pass(view: View) -> tuple[list[float], Tensor | None, Tensor | None]:
             loss, outputs = view.problem.run_at(view.point, batch, mode="measuring", seed=view.seed, own=True)
             losses.append(float(loss))
             if isinstance(outputs, Tensor):
-                found.append((outputs.float(), split(view.problem.to_device(batch))[1]))
+                wide = outputs.to(torch.promote_types(outputs.dtype, torch.float32))
+                found.append((wide, split(view.problem.to_device(batch))[1]))
     if len(found) < len(losses) or not all(isinstance(target, Tensor) for _, target in found):
         return losses, None, None
     try:
@@ -158,12 +159,14 @@ def _bounded(view: View) -> bool:
 
 
 def _like(outputs: Tensor, kind: str, generator: torch.Generator) -> Tensor:
-    """Random outputs of the same kind, so that every loss that suits it is defined on them."""
+    """Random outputs of the same kind, so that every loss that suits it is defined on them.
+
+    For log-probabilities any numbers: on numbers that are normalized already, the cross-entropy of scores and the
+    likelihood of log-probabilities are the same.
+    """
     noise = torch.randn(outputs.shape, generator=generator).to(outputs)
     if kind == "probabilities":
         return (2 * noise).softmax(1)
-    if kind == "log-probabilities":
-        return (2 * noise).log_softmax(1)
     if kind == "shares":
         return noise.sigmoid()
     return noise * max(1.0, float(outputs.std(correction=0)))
@@ -175,7 +178,7 @@ def _forms(outputs: Tensor, targets: Tensor) -> dict[str, Form]:
         classes = outputs.shape[1]
 
         def one_hot(t: Tensor) -> Tensor:
-            return F.one_hot(t.clamp_min(0), classes).movedim(-1, 1).float()
+            return F.one_hot(t.clamp_min(0), classes).movedim(-1, 1)
 
         return {
             "cross-entropy": F.cross_entropy,
@@ -186,9 +189,9 @@ def _forms(outputs: Tensor, targets: Tensor) -> dict[str, Form]:
         return {}
     return {
         "squared error": lambda o, t: (o - t.view_as(o)).pow(2).mean(),
-        "binary cross-entropy": lambda o, t: F.binary_cross_entropy(o, t.view_as(o).float()),
-        "binary cross-entropy of scores": lambda o, t: F.binary_cross_entropy_with_logits(o, t.view_as(o).float()),
-        "cross-entropy": lambda o, t: F.cross_entropy(o, t.view_as(o).float()),
+        "binary cross-entropy": lambda o, t: F.binary_cross_entropy(o, t.view_as(o).to(o)),
+        "binary cross-entropy of scores": lambda o, t: F.binary_cross_entropy_with_logits(o, t.view_as(o).to(o)),
+        "cross-entropy": lambda o, t: F.cross_entropy(o, t.view_as(o).to(o)),
     }
 
 
@@ -213,7 +216,7 @@ def _constant_loss(view: View, outputs: Tensor, targets: Tensor, kind: str) -> f
     loss = view.problem.loss
     if loss is None:
         return None
-    free = torch.zeros(outputs.shape[1:], device=outputs.device, requires_grad=True)
+    free = torch.zeros(outputs.shape[1:], dtype=outputs.dtype, device=outputs.device, requires_grad=True)
     shaped: dict[str, Callable[[Tensor], Tensor]] = {
         "probabilities": lambda x: x.softmax(0),
         "log-probabilities": lambda x: x.log_softmax(0),
@@ -225,14 +228,14 @@ def _constant_loss(view: View, outputs: Tensor, targets: Tensor, kind: str) -> f
 
     def closure() -> float:
         optimizer.zero_grad()
-        value = loss(shape(free).expand_as(outputs), targets)
+        value = loss(shape(free).expand_as(outputs).clone(), targets)
         value.backward()
         return float(value.detach())
 
     try:
         with torch.enable_grad():
             optimizer.step(closure)
-            best = float(loss(shape(free.detach()).expand_as(outputs), targets))
+            best = float(loss(shape(free.detach()).expand_as(outputs).clone(), targets))
     except (RuntimeError, ValueError, IndexError, InputError):
         return None
     unbounded = kind == "scores" and float(free.detach().abs().max()) > 1e3 * (1 + float(targets.abs().max()))
