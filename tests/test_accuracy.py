@@ -54,8 +54,8 @@ def test_outputs_with_more_axes_are_counted_place_by_place() -> None:
 @pytest.mark.parametrize("shape", [(4,), (4, 1)])
 @pytest.mark.parametrize("loss", [nn.BCEWithLogitsLoss(), nn.BCEWithLogitsLoss(pos_weight=torch.tensor(20.0))])
 def test_scores_are_told_apart_at_zero(shape: tuple[int, ...], loss: nn.Module) -> None:
-    outputs = torch.tensor([0.3, -0.2, 0.4, -3.0]).view(shape)
-    assert measured(outputs, torch.tensor([1.0, 0.0, 0.0, 0.0]).view(shape), loss) == 3 / 4
+    outputs = torch.tensor([0.3, -0.2, 0.4, 0.1]).view(shape)
+    assert measured(outputs, torch.tensor([1.0, 0.0, 1.0, 0.0]).view(shape), loss) == 3 / 4
 
 
 @pytest.mark.parametrize("loss", [nn.BCELoss(), nn.MSELoss(), squared])
