@@ -1,0 +1,90 @@
+"""Learning rate too high: beyond the limit and not falling; falling beyond it is the edge of stability."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+from tests.readings import DIRECTION, STEP, finding, only
+
+from unstuck.causes.learning_rate_too_high import BLOWN_UP, LEARNING_RATE_TOO_HIGH, TURNING_BACK
+from unstuck.probes.direction import DirectionReading
+from unstuck.probes.step import StepReading
+from unstuck.reading import Estimate
+
+BOUNCES = replace(DIRECTION, end=1.45, slope=Estimate(0.0, 0.002), cosine=0.0)
+"""Goes nowhere; its gradients have no direction in common."""
+
+TURNS_BACK = replace(BOUNCES, cosine=3 * TURNING_BACK)
+THROWN = replace(BOUNCES, end=30.0, largest=2 * BLOWN_UP * DIRECTION.start)
+BROKEN = replace(BOUNCES, end=None, broke_at=3)
+
+OVER = replace(STEP, sharpness_over_limit=1.2)
+NEAR = replace(STEP, sharpness_over_limit=0.8)
+TOO_LONG = replace(STEP, sharpness=None, limit=None, sharpness_over_limit=None, critical_multiple=0.8)
+OF_UNKNOWN_LIMIT = replace(TOO_LONG, critical_multiple=5.0)
+
+
+@pytest.mark.parametrize(
+    ("step", "walk", "signal"),
+    [
+        (OVER, BOUNCES, True),
+        (OVER, THROWN, True),
+        (OVER, BROKEN, True),
+        (TOO_LONG, BOUNCES, True),
+        (TOO_LONG, BROKEN, True),
+        (STEP, THROWN, True),
+        (NEAR, TURNS_BACK, True),
+        (STEP, DIRECTION, False),
+        (OVER, DIRECTION, False),
+        (TOO_LONG, DIRECTION, False),
+        (NEAR, BOUNCES, False),
+        (STEP, BOUNCES, False),
+        (OF_UNKNOWN_LIMIT, BOUNCES, False),
+        (NEAR, replace(TURNS_BACK, slope=DIRECTION.slope, end=0.7), False),
+    ],
+    ids=[
+        "beyond the limit, not falling",
+        "beyond the limit, thrown out",
+        "beyond the limit, broken",
+        "step too long, limit unknown",
+        "step too long, broken",
+        "thrown out for another reason",
+        "turning back near the limit",
+        "healthy",
+        "edge of stability",
+        "falling with too long a step",
+        "noise near the limit",
+        "noise far from it",
+        "noise, limit unknown",
+        "turning back and falling",
+    ],
+)
+def test_beyond_the_limit_and_not_falling(step: StepReading, walk: DirectionReading, signal: bool) -> None:
+    assert finding(LEARNING_RATE_TOO_HIGH, step, walk).signal is signal
+
+
+def test_any_look_beyond_the_limit_counts() -> None:
+    """Once thrown out, the walk may come to rest where the surface is flat."""
+    later = replace(STEP, update=100, sharpness_over_limit=0.001)
+    assert finding(LEARNING_RATE_TOO_HIGH, OVER, later, BOUNCES).signal
+
+
+def test_the_worst_excess_is_told_first() -> None:
+    later = replace(STEP, update=100, sharpness_over_limit=40.0)
+    evidence = finding(LEARNING_RATE_TOO_HIGH, OVER, later, BOUNCES).judgement.evidence
+    assert evidence[0].value == 40.0
+    assert evidence[0].update == 100
+    assert "40 times as sharp" in evidence[0].says
+
+
+def test_a_walk_without_a_finite_loss_is_judged() -> None:
+    walk = replace(BROKEN, start=math.nan, largest=math.nan, broke_at=0)
+    assert finding(LEARNING_RATE_TOO_HIGH, OVER, walk).signal
+
+
+def test_unknown_without_its_probes() -> None:
+    found = LEARNING_RATE_TOO_HIGH.finding(only(DIRECTION))
+    assert not found.signal
+    assert "step" in str(found.unknown_because)

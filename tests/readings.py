@@ -1,0 +1,141 @@
+"""Readings made by hand: those of a training that goes well, to be changed one number at a time."""
+
+from __future__ import annotations
+
+from unstuck.budget import Cost
+from unstuck.cause import Cause, Finding
+from unstuck.probes.direction import DirectionReading
+from unstuck.probes.escape import EscapeReading
+from unstuck.probes.finite import FiniteReading
+from unstuck.probes.gradient import GradientReading
+from unstuck.probes.inputs import InputsReading
+from unstuck.probes.outputs import OutputsReading
+from unstuck.probes.spectrum import SpectrumReading
+from unstuck.probes.step import StepReading
+from unstuck.probes.wiring import WiringReading
+from unstuck.reading import Estimate, Measured, Reading, Readings
+
+FINITE = FiniteReading(update=0, samples=512, finite=True, kind="", place="", share=0.0)
+
+INPUTS = InputsReading(
+    update=0,
+    samples=512,
+    axis=1,
+    features=20,
+    size=1.0,
+    largest_over_typical=1.1,
+    typical_over_smallest=1.1,
+    offset=0.03,
+    constant=0.0,
+)
+
+WIRING = WiringReading(
+    update=0,
+    samples=32,
+    parameters=1000,
+    coverage=1.0,
+    missing=(),
+    frozen_but_listed=(),
+    detached=(),
+    frozen=(),
+    still=(),
+    missing_share=0.0,
+)
+
+OUTPUTS = OutputsReading(
+    update=100,
+    samples=512,
+    loss=Estimate(0.7, 0.02),
+    constant=1.39,
+    form="cross-entropy",
+    kind="scores",
+    low=-5.0,
+    high=5.0,
+    classes=4,
+    binary_targets=False,
+    input_dependence=0.9,
+    slope_over_error=None,
+)
+
+GRADIENT = GradientReading(
+    update=0,
+    samples=512,
+    loss=Estimate(1.4, 0.02),
+    norm=0.5,
+    noise=0.1,
+    squared_norm=Estimate(0.24, 0.02),
+    typical=0.5,
+)
+
+DIRECTION = DirectionReading(
+    update=0,
+    samples=512,
+    updates=100,
+    start=1.4,
+    end=0.7,
+    slope=Estimate(-0.007, 0.001),
+    cosine=0.2,
+    largest=1.6,
+    typical_norm=0.5,
+    broke_at=None,
+)
+
+SPECTRUM = SpectrumReading(
+    update=0,
+    samples=512,
+    dimension=1000,
+    exact=False,
+    largest=Estimate(4.0, 0.01),
+    lowest=Estimate(-0.3, 0.01),
+    lowest_plausible=-0.31,
+    minimum_ratio=Estimate(0.4, 0.1),
+    near_zero=Estimate(0.4, 0.1),
+    newton_residual=0.5,
+    eigenvector=(),
+    engine="two backward passes",
+)
+
+STEP = StepReading(
+    update=0,
+    samples=512,
+    optimizer="SGD",
+    rate=0.1,
+    momentum=0.0,
+    best_multiple=Estimate(4.0, 1.0),
+    critical_multiple=20.0,
+    best_drop=Estimate(0.1, 0.02),
+    relative_step=0.01,
+    sharpness=Estimate(4.0, 0.01),
+    limit=20.0,
+    sharpness_over_limit=0.2,
+)
+
+ESCAPE = EscapeReading(
+    update=0,
+    samples=512,
+    loss=1.4,
+    gradient_drop=0.5,
+    curvature_drop=0.05,
+    curvature_length=0.5,
+    predicted_ratio=1.0,
+    perturbed_drop=0.5,
+    symmetric=0.0,
+)
+
+WELL: tuple[Reading, ...] = (FINITE, INPUTS, WIRING, OUTPUTS, GRADIENT, DIRECTION, SPECTRUM, STEP, ESCAPE)
+"""One of each kind, of a classifier that learns."""
+
+
+def only(*given: Reading) -> Readings:
+    """The given readings and no others."""
+    return Readings(Measured(reading=reading, settings={}, cost=Cost()) for reading in given)
+
+
+def well_but(*given: Reading) -> Readings:
+    """The given readings, and of every other kind that of a training that goes well."""
+    return only(*given, *(reading for reading in WELL if type(reading) not in {type(each) for each in given}))
+
+
+def finding(cause: Cause, *given: Reading) -> Finding:
+    """What a cause makes of a training that goes well but for the given readings."""
+    return cause.finding(well_but(*given))
