@@ -132,10 +132,13 @@ def test_the_same_samples_in_larger_parts() -> None:
 
 
 def test_a_sample_of_recorded_batches_keeps_them_whole() -> None:
-    batches = zoo.loaders()["list"]
-    chosen = Data(batches).sample(11, chunk=2, seed=0)
-    assert len(chosen) == 2
-    assert all(any(batch is one for one in batches) for batch in chosen)
+    batches = zoo.loaders()["list"]  # four of five samples and one of four
+    for seed in range(5):
+        chosen = Data(batches).sample(11, chunk=2, seed=seed)
+        assert len(chosen) == 3
+        assert all(any(batch is one for one in batches) for batch in chosen)
+    assert len(Data(batches).sample(10, chunk=2, seed=0)) in (2, 3)
+    assert len(Data(batches).sample(99, chunk=2, seed=0)) == 5
 
 
 @pytest.mark.parametrize(

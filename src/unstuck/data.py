@@ -133,8 +133,16 @@ class Data:
         loader: Any = self.loader
         indices = list(drawn)
         many = getattr(loader.dataset, "__getitems__", None)
-        samples = many(indices) if callable(many) else [loader.dataset[index] for index in indices]
-        return loader.collate_fn(samples)
+        try:
+            samples = many(indices) if callable(many) else [loader.dataset[index] for index in indices]
+            return loader.collate_fn(samples)
+        except Exception as error:  # the caller's data set may raise anything, at any sample
+            shown = ", ".join(map(str, indices[:4])) + (", ..." if len(indices) > 4 else "")
+            told = f"{type(error).__name__}: {str(error).strip() or 'no message'}".splitlines()[0]
+            raise InputError(
+                f"`{self.name}`: the samples {shown} could not be read and batched: {told}; "
+                "look at the data set's __getitem__ and the loader's collate_fn"
+            ) from error
 
     def order(self, seed: int) -> Iterator[Batch]:
         """Batches without end, epoch after epoch, in the order that ``seed`` gives.
@@ -149,13 +157,17 @@ class Data:
             start = 0
 
     def sample(self, count: int, *, chunk: int, seed: int) -> tuple[Batch, ...]:
-        """A fixed random sample of about ``count`` samples, in even batches of at most ``chunk``."""
+        """A fixed random sample of ``count`` samples, in even batches of at most ``chunk``.
+
+        Recorded batches are taken whole, until there are enough samples, and two to tell their difference.
+        """
         generator = torch.Generator().manual_seed(derived_seed(seed, 3))
         drawn = self._drawn(seed, 0)
         if not self._indexed:
-            chosen = torch.randperm(len(drawn), generator=generator).tolist()
-            enough = max(1, round(count / max(1, self.batch_size)))
-            return tuple(drawn[position] for position in sorted(chosen[:enough]))
+            mixed = [drawn[position] for position in torch.randperm(len(drawn), generator=generator).tolist()]
+            before = itertools.accumulate(map(samples_in, mixed), initial=0)
+            enough = sum(had < count for had, _ in zip(before, mixed, strict=False))
+            return tuple(mixed[: max(2, enough)])
         indices = [index for batch in drawn for index in batch]
         order = torch.randperm(len(indices), generator=generator).tolist()[:count]
         chosen = [indices[position] for position in order]
