@@ -1,0 +1,134 @@
+"""Scale and offset of features, against numbers known by construction."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tests import zoo
+from tests.probes.look import look
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from unstuck.probes.inputs import Inputs, InputsReading, feature_axis, first_inputs, moments
+from unstuck.problem import Problem
+from unstuck.specimens import healthy, unnormalized
+
+
+def reading_of(inputs: Any, *more: Any) -> InputsReading:
+    batches = [(inputs, torch.zeros(len(inputs))), *((part, torch.zeros(len(part))) for part in more)]
+    reading: InputsReading = look(Inputs(), problem_of(batches))
+    return reading
+
+
+def problem_of(loader: Any) -> Problem:
+    return zoo.problem(lambda: nn.Linear(1, 1), train=loader, loss=nn.MSELoss())
+
+
+def standard(*shape: int) -> Tensor:
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+
+def exact(count: int, features: int) -> Tensor:
+    """Columns of mean zero and deviation one, exactly."""
+    columns = standard(count, features)
+    columns -= columns.mean(0)
+    return columns / columns.std(0, correction=0)
+
+
+def test_scales_and_offsets() -> None:
+    deviations = torch.tensor([1.0, 2.0, 4.0, 8.0, 100.0], dtype=torch.float64)
+    offsets = torch.tensor([0.0, 4.0, 4.0, 8.0, 500.0], dtype=torch.float64)  # over deviation: 0, 2, 1, 1, 5
+    inputs = exact(60, 5) * deviations + offsets
+    reading = reading_of(inputs)
+    assert (reading.axis, reading.features, reading.samples) == (1, 5, 60)
+    assert reading.largest_over_typical == pytest.approx(100 / 4)
+    assert reading.typical_over_smallest == pytest.approx(4 / np.quantile([1, 2, 4, 8, 100], 0.05))
+    assert reading.offset == pytest.approx(1.0)
+    assert reading.size == pytest.approx(float((deviations**2 + offsets**2).mean().sqrt()))
+    assert reading.constant == 0.0
+    assert reading.deviations == pytest.approx((100.0, 8.0, 4.0, 2.0, 1.0))
+
+
+def test_constant_features_are_counted_and_left_out() -> None:
+    inputs = exact(60, 4)
+    inputs[:, 0] = 7.0
+    reading = reading_of(inputs)
+    assert reading.constant == 0.25
+    assert reading.largest_over_typical == pytest.approx(1.0)
+    assert reading.typical_over_smallest == pytest.approx(1.0)
+    reading = reading_of(torch.full((60, 4), 7.0))
+    assert (reading.constant, reading.largest_over_typical, reading.offset) == (1.0, 0.0, 7.0)
+
+
+def test_channels_of_images_and_features_of_sequences() -> None:
+    images = standard(20, 3, 8, 8) * torch.tensor([1.0, 10.0, 100.0], dtype=torch.float64)[:, None, None]
+    reading = reading_of(images)
+    assert (reading.axis, reading.features) == (1, 3)
+    assert reading.largest_over_typical == pytest.approx(10, rel=0.1)
+    sequences = standard(20, 9, 4) * torch.tensor([1.0, 1.0, 1.0, 50.0], dtype=torch.float64)
+    assert reading_of(sequences).axis == feature_axis(sequences) == 2
+    assert reading_of(sequences.movedim(1, 2)).axis == 1
+
+
+def test_moments_are_numpys() -> None:
+    images = standard(20, 3, 4, 5) + 3
+    mean, deviation = moments(images.float(), 1)
+    assert mean.dtype is torch.float64
+    np.testing.assert_allclose(mean, images.float().double().numpy().mean((0, 2, 3)), rtol=1e-12)
+    np.testing.assert_allclose(deviation, images.float().double().numpy().std((0, 2, 3)), rtol=1e-12)
+
+
+def test_sequences_of_several_lengths_are_read_where_they_are_alike() -> None:
+    scale = torch.tensor([1.0, 9.0], dtype=torch.float64)
+    reading = reading_of(standard(4, 6, 2) * scale, standard(4, 6, 2) * scale, standard(4, 7, 2) * scale)
+    assert reading.features == 2
+    assert reading.samples % 4 == 0
+
+
+def test_samples_that_are_not_finite_are_left_out() -> None:
+    inputs = exact(60, 3)
+    spoiled = torch.cat([inputs, torch.full((2, 3), float("nan"), dtype=torch.float64)])
+    reading = reading_of(spoiled)
+    assert reading.samples == 60
+    assert reading.deviations == pytest.approx((1.0, 1.0, 1.0))
+    assert first_inputs([(spoiled[60:], 0)]) is None
+
+
+@pytest.mark.parametrize(
+    "loader",
+    [
+        [(torch.ones(5, 3, dtype=torch.int64), torch.ones(5))],
+        [(torch.ones(5), torch.ones(5))],
+        [((torch.ones(5, 3, dtype=torch.int64), torch.ones(5, 3)), torch.ones(5))],
+        [(torch.full((5, 3), float("inf")), torch.ones(5))],
+    ],
+)
+def test_inputs_without_a_scale_say_so(loader: Any) -> None:
+    reading = look(Inputs(), problem_of(loader))
+    assert reading.features == 0
+    assert "no table of finite floating-point numbers" in reading.notes[0]
+    assert reading.draw() is None
+
+
+def test_batches_that_are_no_pairs_say_so() -> None:
+    loader = DataLoader(TensorDataset(zoo.table()[0]), batch_size=5)
+    reading = look(Inputs(), zoo.problem(zoo.OwnLoss, loss=None, step=lambda model, batch: model(batch), train=loader))
+    assert reading.features == 0
+    assert "must be (inputs, targets)" in reading.notes[0]
+
+
+def test_the_first_of_several_inputs_is_read() -> None:
+    for name in ("two inputs", "named inputs"):
+        reading = look(Inputs(), zoo.MODELS[name](torch.float64))
+        assert reading.features == 2
+        assert reading.size == pytest.approx(float(zoo.table()[0][:, :2].square().mean().sqrt()))
+
+
+def test_specimens() -> None:
+    assert look(Inputs(), healthy()).largest_over_typical < 1.2
+    reading = look(Inputs(), unnormalized())
+    assert reading.largest_over_typical == pytest.approx(1000, rel=0.2)
+    assert reading.draw() is not None
