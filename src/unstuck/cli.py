@@ -140,6 +140,9 @@ def diagnose(
             report = diagnosis.diagnose(problem, budget=budget, seed=seed, target=target, jobs=jobs, progress=progress)
         except diagnosis.Interrupted as stop:
             report, interrupted = stop.report, True
+        except diagnosis.Broken as stop:
+            delivery.give(stop.report.document)
+            raise
     _deliver(delivery, report.document, quiet=quiet, interrupted=interrupted)
     if check and report.cause != "healthy":
         raise typer.Exit(NOT_HEALTHY)

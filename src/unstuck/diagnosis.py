@@ -20,7 +20,7 @@ from unstuck.budget import Budget, Cost
 from unstuck.cause import Cause, Finding
 from unstuck.check import check
 from unstuck.errors import InputError
-from unstuck.exam import Observation, deep_look, first_look, is_stuck
+from unstuck.exam import Observation, Record, deep_look, first_look, is_stuck
 from unstuck.executor import processes
 from unstuck.jobs import Origin, on_processes
 from unstuck.problem import Problem, Snapshot
@@ -39,11 +39,19 @@ WINDOW = 1 / 20
 
 SHORTEST_WINDOW = 24
 
-ROUND = 0.7
-"""Share of what is left that a round of trials may take, while another may follow."""
+ROUND = 0.5
+"""Share of what is left that a round of trials may take; the rest is for more orders, or for a second fault."""
 
 ARMS = 4
 """Remedy arms per round, at most."""
+
+
+class Broken(InputError):
+    """The problem broke in the middle; ``report`` holds what was measured until then."""
+
+    def __init__(self, message: str, report: Report) -> None:
+        super().__init__(message)
+        self.report = report
 
 
 class Interrupted(KeyboardInterrupt):
@@ -79,6 +87,7 @@ def diagnose(
 
     Raises:
         InputError: the problem cannot be trained as it was handed over.
+        Broken: an InputError that came up in the middle; carries the report so far.
         Interrupted: Ctrl-C; carries the report so far.
     """
     if budget is not None and budget < 1:
@@ -96,6 +105,8 @@ def diagnose(
                 case.solve()
             except KeyboardInterrupt:
                 raise Interrupted(case.report()) from None
+            except InputError as error:
+                raise Broken(str(error), case.report()) from error
             return case.report()
 
 
@@ -111,7 +122,8 @@ class _Case:
     target: str | None
     jobs: int
     progress: Progress
-    readings: Readings = field(default_factory=Readings)
+    record: Record = field(default_factory=lambda: Record(notes=[]))
+    """Of the problem as it is; the treated one is examined on a record of its own."""
     findings: tuple[Finding, ...] = ()
     trials: tuple[Trial, ...] = ()
     won: tuple[Trial, ...] = ()
@@ -122,19 +134,18 @@ class _Case:
     walked: int = 0
     began: float = field(default_factory=time.perf_counter)
     finished: bool = False
-    notes: list[str] = field(default_factory=list)
 
     def solve(self) -> None:
         """All stages for the problem as it is, and after a cure once more for the treated one."""
         if not self.problem.data.order_varies:
-            self.notes.append(
+            self.record.notes.append(
                 "the loader gives one order only: arms start at different places of it instead of being shuffled"
             )
         treated = self._round(self.problem.branch(), again=False)
         if treated is not None and self.budget.updates - self.walked >= SHORTEST_WINDOW:
             self._round(treated, again=True)
         elif treated is not None:
-            self.notes.append(
+            self.record.notes.append(
                 f"a budget of {self.budget.updates} updates was too small to examine the treated problem once more"
             )
         self.finished = True
@@ -144,8 +155,10 @@ class _Case:
         self._tell("examining the treated problem" if again else "walking it as it is")
         window = max(SHORTEST_WINDOW, round(WINDOW * self.budget.updates))
         updates = min(window, self.budget.updates - self.walked)
-        observation, readings = first_look(problem, self.causes, self.probes, updates, seed=self.seed, notes=self.notes)
+        record = Record(notes=self.record.notes) if again else self.record
+        observation = first_look(problem, self.causes, self.probes, updates, seed=self.seed, record=record)
         self.walked += len(observation.run.curve)
+        readings = record.readings
         findings = self._judge(readings, again=again)
         stuck = is_stuck(readings)
         self.stuck = self.stuck if again else stuck
@@ -155,7 +168,8 @@ class _Case:
             if treated is not None or not any(self._doses(f, readings) for f in certain):
                 return treated
         self._tell("measuring curvature")
-        readings += deep_look(problem, self.causes, self.probes, observation, seed=self.seed, notes=self.notes)
+        deep_look(problem, self.causes, self.probes, observation, seed=self.seed, record=record)
+        readings = record.readings
         findings = [f for f in self._judge(readings, again=again) if not f.judgement.certain]
         shortlist = [f for f in findings if f.signal] or (findings if stuck and not again else [])
         return self._try(problem, shortlist, readings, observation, stuck=stuck)
@@ -167,7 +181,7 @@ class _Case:
             (cause.finding(readings) for cause in self.causes if cause.slug not in cured), key=lambda f: -f.score
         )
         if not again:
-            self.readings, self.findings = readings, tuple(findings)
+            self.findings = tuple(findings)
         return findings
 
     def _cause(self, slug: str) -> Cause:
@@ -208,7 +222,7 @@ class _Case:
         left = self.budget.updates - self.walked
         horizon = horizon_for(round(ROUND * left), remedies=len(arms), doses=piloted)
         if updates_of(len(arms) + 2, piloted, horizon) > left:
-            self.notes.append(f"a budget of {self.budget.updates} updates was too small to try {names} as well")
+            self.record.notes.append(f"a budget of {self.budget.updates} updates was too small to try {names} as well")
             return None
         self._tell(f"trying {names}")
         ground = Ground(
@@ -272,12 +286,12 @@ class _Case:
             findings=ranked,
             trials=self.trials,
             prescription=prescription_of(self.won),
-            readings=self.readings,
-            figures=figures | report.drawn(self.readings),
-            notes=self.notes,
+            readings=self.record.readings,
+            figures=figures | report.drawn(self.record.readings),
+            notes=self.record.notes,
             cost=Cost(
                 gradient_evaluations=self.walked * self.problem.accumulate
-                + sum(made.cost.gradient_evaluations for made in self.readings.made),
+                + sum(made.cost.gradient_evaluations for made in self.record.made),
                 updates=self.walked,
                 seconds=time.perf_counter() - self.began,
             ),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from unstuck.budget import Budget, Cost
 from unstuck.cause import Cause
+from unstuck.errors import InputError, UnstuckError
 from unstuck.probes.direction import Direction, DirectionReading, of_run
 from unstuck.probes.finite import FiniteReading
 from unstuck.probes.outputs import OutputsReading
@@ -54,19 +55,33 @@ def observe(problem: Problem, updates: int, view: View) -> tuple[Observation, Me
     )
 
 
-def look(view: View, probes: Iterable[Probe[Reading]], budget: Budget, notes: list[str]) -> tuple[Measured, ...]:
+@dataclass
+class Record:
+    """What an exam has found so far; it is written into as it happens, so that an interruption loses nothing."""
+
+    notes: list[str]
+    made: list[Measured] = field(default_factory=list)
+
+    @property
+    def readings(self) -> Readings:
+        """All readings until now."""
+        return Readings(self.made)
+
+
+def look(view: View, probes: Iterable[Probe[Reading]], budget: Budget, record: Record) -> None:
     """Run probes on a view, cheapest first. One that fails leaves a note; one that finds NaN ends the look."""
-    made: list[Measured] = []
     for probe in probes:
         try:
-            made.append(measured(probe, view, budget))
-        except Exception as error:  # noqa: BLE001 - the model, the data or a stranger's probe may raise anything
+            record.made.append(measured(probe, view, budget))
+        except InputError:
+            raise
+        except (UnstuckError, RuntimeError, ArithmeticError, ValueError, NotImplementedError) as error:
             first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            notes.append(f"the probe {probe.reads.probe} gave no reading at update {view.update}: {first}")
+            record.notes.append(f"the probe {probe.reads.probe} gave no reading at update {view.update}: {first}")
             continue
-        if isinstance(made[-1].reading, FiniteReading) and not made[-1].reading.finite:
+        reading = record.made[-1].reading
+        if isinstance(reading, FiniteReading) and not reading.finite:
             break
-    return tuple(made)
 
 
 def needed(causes: Sequence[Cause], probes: Sequence[type[Any]], *, curvature: bool) -> list[Probe[Reading]]:
@@ -78,23 +93,23 @@ def needed(causes: Sequence[Cause], probes: Sequence[type[Any]], *, curvature: b
 
 
 def first_look(
-    problem: Problem, causes: Sequence[Cause], probes: Sequence[type[Any]], updates: int, *, seed: int, notes: list[str]
-) -> tuple[Observation, Readings]:
+    problem: Problem, causes: Sequence[Cause], probes: Sequence[type[Any]], updates: int, *, seed: int, record: Record
+) -> Observation:
     """What needs no second derivatives: at the start, then along the window, then at its end."""
     budget = Budget(updates=updates)
     start = Snapshot.of(problem)
     view = view_of(problem, start, seed=seed)
-    readings = Readings(look(view, needed(causes, probes, curvature=False), budget, notes))
-    finite = readings.get(FiniteReading)
+    look(view, needed(causes, probes, curvature=False), budget, record)
+    finite = record.readings.get(FiniteReading)
     if finite is not None and not finite.first.finite and finite.first.kind != "data":
-        return Observation(run=Run(curve=()), snapshots=(start,)), readings
+        return Observation(run=Run(curve=()), snapshots=(start,))
     observation, read = observe(problem, updates, view)
-    readings += (read,)
+    record.made.append(read)
     last = view_of(problem, observation.last, seed=seed, suspect=observation.run.suspect)
     if last.update > 0 or observation.run.suspect is not None:
         again = [probe for probe in needed(causes, probes, curvature=False) if not probe.once]
-        readings += look(last, again, budget, notes)
-    return observation, readings
+        look(last, again, budget, record)
+    return observation
 
 
 def deep_look(
@@ -104,15 +119,12 @@ def deep_look(
     observation: Observation,
     *,
     seed: int,
-    notes: list[str],
-) -> tuple[Measured, ...]:
+    record: Record,
+) -> None:
     """What needs second derivatives: at the start and at the last snapshot that is whole."""
     dear = needed(causes, probes, curvature=True)
-    updates = sorted({observation.start.update, observation.last.update})
-    made: tuple[Measured, ...] = ()
-    for update in updates:
-        made += look(view_of(problem, observation.at(update), seed=seed), dear, Budget(), notes)
-    return made
+    for update in sorted({observation.start.update, observation.last.update}):
+        look(view_of(problem, observation.at(update), seed=seed), dear, Budget(), record)
 
 
 def is_stuck(readings: Readings) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from unstuck.data import Batch, tensors_of
+from unstuck.device import place
 from unstuck.errors import InputError
 from unstuck.problem import Problem, Snapshot
 from unstuck.remedy import Remedy
@@ -83,9 +84,7 @@ def _perform_there(origin: Origin, restore: Callable[[Any], Any] | None, task: T
 @cache
 def _loaded(target: str, device: str) -> Problem:
     """The problem of a target, made once per process."""
-    problem = load(target)
-    problem.model.to(device)
-    return problem
+    return place(load(target), device)
 
 
 def _fingerprint(sample: Sequence[Batch]) -> float:

@@ -13,10 +13,10 @@ from unstuck import report
 from unstuck.budget import Budget, Cost
 from unstuck.check import check
 from unstuck.errors import InputError
-from unstuck.exam import look
+from unstuck.exam import Record, look
 from unstuck.problem import Problem, Snapshot
 from unstuck.progress import Progress, silent
-from unstuck.reading import Measured, Probe, R, Reading, Readings
+from unstuck.reading import Probe, R, Reading, Readings
 from unstuck.untouched import generators_kept, loader_generators
 from unstuck.view import View, view_of
 from unstuck.walk import fixed_threads, threads_for
@@ -83,17 +83,16 @@ def measure_document(
     """
     chosen = _named(names)
     began = time.perf_counter()
-    made: list[Measured] = []
-    notes: list[str] = []
+    record = Record(notes=[])
 
     def document() -> dict[str, Any]:
-        return _document(problem, Readings(made), notes, target, time.perf_counter() - began)
+        return _document(problem, record.readings, record.notes, target, time.perf_counter() - began)
 
     try:
         with _looking_at(problem, seed) as view:
             for number, kind in enumerate(chosen):
                 progress(f"measuring {kind.reads.probe}", number / len(chosen))
-                made += look(view, [kind()], Budget(), notes)
+                look(view, [kind()], Budget(), record)
     except KeyboardInterrupt:
         raise Interrupted(document()) from None
     return document()

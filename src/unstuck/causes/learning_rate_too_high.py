@@ -35,10 +35,10 @@ def judge(step: History[StepReading], direction: History[DirectionReading]) -> J
     score = 0.1
     if thrown and beyond:
         score = 0.9
-    elif not walk.falls and beyond:
+    elif not walk.falls and max(over) > 1:
         score = 0.8
-    elif not walk.falls and (walk.cosine < TURNING_BACK and max(over) > 0.5):
-        score = 0.6
+    elif not walk.falls and (short < 1 or (walk.cosine < TURNING_BACK and max(over) > 0.5)):
+        score = 0.6  # a step made of noise also overshoots, as at the end of a good training
     elif thrown:
         score = 0.55
     return Judgement(score=score, evidence=_evidence(step, walk, short))

@@ -2,15 +2,15 @@
 
 from typing import Any
 
-from unstuck.probes.direction import Direction
-from unstuck.probes.escape import Escape
-from unstuck.probes.finite import Finite
-from unstuck.probes.gradient import Gradient
-from unstuck.probes.inputs import Inputs
-from unstuck.probes.outputs import Outputs
-from unstuck.probes.spectrum import Spectrum
-from unstuck.probes.step import Step
-from unstuck.probes.wiring import Wiring
+from unstuck.probes.direction import Direction as Direction
+from unstuck.probes.escape import Escape as Escape
+from unstuck.probes.finite import Finite as Finite
+from unstuck.probes.gradient import Gradient as Gradient
+from unstuck.probes.inputs import Inputs as Inputs
+from unstuck.probes.outputs import Outputs as Outputs
+from unstuck.probes.spectrum import Spectrum as Spectrum
+from unstuck.probes.step import Step as Step
+from unstuck.probes.wiring import Wiring as Wiring
 
 ALL: tuple[type[Any], ...] = (
     Finite,
