@@ -225,7 +225,10 @@ def train(
         document = training.train_document(problem, trained, target=target)
     if trained.broke_at is not None:
         _say(document["notes"][0])
-    _deliver(delivery, document, quiet=quiet, interrupted=interrupted)
+    page = _deliver(delivery, document, quiet=quiet, interrupted=interrupted)
+    weights = training.save_weights(trained, page.parent)
+    if not quiet:
+        _say(f"the trained weights are in {weights}")
 
 
 @app.command("report", epilog=_examples("unstuck report unstuck-runs/problem-1"))
@@ -247,8 +250,8 @@ def render(
         typer.echo(page)
 
 
-def _deliver(delivery: Delivery, document: Mapping[str, Any], *, quiet: bool, interrupted: bool) -> None:
-    """Write the result down and tell it; ends the command where the work was interrupted."""
+def _deliver(delivery: Delivery, document: Mapping[str, Any], *, quiet: bool, interrupted: bool) -> Path:
+    """Write the result down and tell it, and give the page; ends the command where the work was interrupted."""
     from unstuck import terminal
 
     page = delivery.give(document)
@@ -259,6 +262,7 @@ def _deliver(delivery: Delivery, document: Mapping[str, Any], *, quiet: bool, in
     if interrupted:
         _say(f"interrupted; what was measured until then is in {page}")
         raise typer.Exit(INTERRUPTED)
+    return page
 
 
 @contextmanager

@@ -6,7 +6,10 @@ import dataclasses
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+
+import torch
 
 from unstuck import report
 from unstuck.accuracy import accuracy
@@ -216,3 +219,10 @@ def _thinned(curve: Sequence[Update]) -> list[Update]:
         return list(curve)
     step = (len(curve) - 1) / (ROWS - 1)
     return [curve[round(place * step)] for place in range(ROWS)]
+
+
+def save_weights(training: Training, folder: Path) -> Path:
+    """Write the trained model's state dict, moved to the CPU, as weights.pt into a folder; gives its path."""
+    path = folder / "weights.pt"
+    torch.save({name: tensor.cpu() for name, tensor in training.problem.model.state_dict().items()}, path)
+    return path

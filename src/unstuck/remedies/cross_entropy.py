@@ -81,7 +81,7 @@ def entropy(model: nn.Module, batch: Batch, *, outputs: str) -> Tensor:
     inputs, targets = split(batch)
     with LogitsSeen() as seen:
         given = call(model, inputs)
-    logits = given if outputs == "scores" else seen.behind(given)
+    logits = given if outputs == "scores" else seen.behind(given, shares=outputs == "shares")
     if outputs == "shares":
         return F.binary_cross_entropy_with_logits(logits, targets.view_as(logits).to(logits.dtype))
     return F.cross_entropy(logits, targets.to(logits.dtype) if targets.shape == logits.shape else targets)
@@ -102,12 +102,11 @@ class LogitsSeen(TorchFunctionMode):
             self._seen.append((given, args[0]))
         return given
 
-    def behind(self, outputs: Tensor) -> Tensor:
+    def behind(self, outputs: Tensor, *, shares: bool) -> Tensor:
         """The logits of outputs: what went in where they came out; failing that, computed back from them."""
         for given, logits in reversed(self._seen):
             if given.data_ptr() == outputs.data_ptr() and given.numel() == outputs.numel():
                 return logits.view_as(outputs)
         tiny = torch.finfo(outputs.dtype).tiny
-        if outputs.dim() > 1 and outputs.shape[1] > 1:
-            return outputs.clamp_min(tiny).log()
-        return outputs.clamp_min(tiny).log() - (1 - outputs).clamp_min(tiny).log()
+        logarithms = outputs.clamp_min(tiny).log()
+        return logarithms - (1 - outputs).clamp_min(tiny).log() if shares else logarithms
