@@ -1,0 +1,178 @@
+"""Eigenvalues, against closed forms and against dense solvers on a Hessian made by other means."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from scipy.sparse.linalg import LinearOperator, eigsh
+from tests import by_hand, zoo
+from tests.probes.look import look, quadratic, view
+from torch import Tensor, nn
+
+from unstuck.probes.spectrum import EXACT, Spectrum, SpectrumReading, whole_hessian
+from unstuck.problem import Problem
+from unstuck.specimens import bowl, deep_product_at_origin, product_at_origin, zero_initialized
+from unstuck.vector import flatten
+
+Matrix = NDArray[np.float64]
+
+
+def descent(parameters: list[Tensor]) -> torch.optim.Optimizer:
+    return torch.optim.SGD(parameters, lr=0.1)
+
+
+def read(problem: Problem, seed: int = 0) -> SpectrumReading:
+    reading: SpectrumReading = look(Spectrum(), problem, seed=seed)
+    return reading
+
+
+def naive(problem: Problem) -> Matrix:
+    """The Hessian over all data by torch's own function."""
+    (everything,) = problem.data.whole(chunk=10**6)
+    flat = flatten(problem.point())
+    matrix = torch.autograd.functional.hessian(
+        lambda at: by_hand.mean_loss(problem, [everything], at), flat, vectorize=True
+    )
+    return np.asarray(matrix)
+
+
+def test_the_lectures_saddle() -> None:
+    """L = (1 − w1 w2)² at the origin: H = [[0, −2], [−2, 0]], eigenvalues ±2, and the way down is (1, 1)/√2."""
+    problem = product_at_origin()
+    np.testing.assert_allclose(whole_hessian(view(problem)), [[0, -2], [-2, 0]], atol=1e-7)
+    reading = read(problem)
+    assert (reading.dimension, reading.exact) == (2, True)
+    assert (reading.lowest.value, reading.largest.value) == pytest.approx((-2.0, 2.0), rel=1e-6)
+    assert reading.eigenvector == pytest.approx((0.5**0.5, 0.5**0.5), rel=1e-6)
+    assert reading.minimum_ratio.value == 0.5
+    assert reading.near_zero.value == 0.0
+    assert reading.negative
+    assert reading.newton_residual == 0.0
+    assert reading.engine == "double backward"
+    assert reading.draw() is not None
+
+
+def test_the_lectures_minima_are_flat_along_a_valley() -> None:
+    """At w1 w2 = 1 the Hessian is 2 (w2, w1)(w2, w1)ᵀ: one eigenvalue 2 (w1² + w2²), one zero, minimum ratio ½."""
+    problem = product_at_origin()
+    with torch.no_grad():
+        for parameter, value in zip(problem.model.parameters(), (2.0, 0.5), strict=True):
+            parameter.fill_(value)
+    reading = read(problem)
+    assert reading.largest.value == pytest.approx(2 * (4 + 0.25), rel=1e-6)
+    assert reading.lowest.value == pytest.approx(0.0, abs=1e-6)
+    assert not reading.negative
+    assert reading.minimum_ratio.value == 0.5
+    assert reading.near_zero.value == 0.5
+
+
+def test_three_layers_at_the_origin_have_no_curvature() -> None:
+    reading = read(deep_product_at_origin())
+    assert (reading.lowest.value, reading.largest.value) == (0.0, 0.0)
+    assert reading.near_zero.value == 1.0
+    assert not reading.negative
+
+
+def test_linear_regression() -> None:
+    """H = 2/n XᵀX of the inputs with a column of ones."""
+    reading = read(bowl())
+    inputs, _ = next(bowl().data.whole(chunk=10**6))
+    table = np.c_[inputs.double().numpy(), np.ones(len(inputs))]
+    expected = np.linalg.eigvalsh(2 / len(inputs) * table.T @ table)
+    np.testing.assert_allclose(reading.nodes, expected, rtol=1e-5)
+    assert reading.minimum_ratio.value == 1.0
+    assert reading.newton_residual < 1e-3  # one Newton step away from the minimum
+
+
+SOLVED = ["perceptron", "layer norm", "lstm", "attention", "tied weights", "weight norm", "two inputs"]
+
+
+@pytest.mark.parametrize("name", SOLVED)
+def test_small_networks_are_solved_whole(name: str) -> None:
+    problem = zoo.MODELS[name](torch.float64)
+    reading = read(problem)
+    assert reading.exact
+    assert reading.dimension == problem.dimension
+    if name == "weight norm":
+        assert reading.engine == "finite difference"
+        return  # torch's own second derivative is wrong there
+    matrix = naive(zoo.MODELS[name](torch.float64))
+    values, vectors = np.linalg.eigh(matrix)
+    np.testing.assert_allclose(reading.nodes, values, rtol=1e-8, atol=1e-11)
+    assert reading.largest.error < 1e-9
+    assert reading.minimum_ratio.value == pytest.approx(np.mean(values > 1e-6 * np.abs(values).max()))
+    assert reading.near_zero.value == pytest.approx(np.mean(np.abs(values) <= 1e-6 * np.abs(values).max()))
+    assert reading.eigenvector == () or len(reading.eigenvector) == problem.dimension
+    residual = matrix @ vectors[:, 0] - values[0] * vectors[:, 0]
+    assert np.abs(residual).max() < 1e-9
+
+
+def large() -> Problem:
+    """479 parameters, where only the ends are looked for."""
+    return zoo.problem(
+        lambda: nn.Sequential(nn.Linear(zoo.FEATURES, 16), nn.Tanh(), nn.Linear(16, 20), nn.Tanh(), nn.Linear(20, 3))
+    )
+
+
+@pytest.fixture(scope="module")
+def whole() -> Matrix:
+    return naive(large())
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_the_ends_of_larger_networks(whole: Matrix, seed: int) -> None:
+    reading = read(large(), seed)
+    assert large().dimension > EXACT
+    assert not reading.exact
+    operator = LinearOperator(whole.shape, matvec=lambda vector: whole @ vector, dtype=np.float64)
+    (highest,) = eigsh(operator, k=1, which="LA", return_eigenvectors=False)
+    (lowest,) = eigsh(operator, k=1, which="SA", return_eigenvectors=False)
+    assert abs(reading.largest.value - highest) <= reading.largest.error
+    assert abs(reading.lowest.value - lowest) <= reading.lowest.error
+    assert reading.largest.error < 0.02 * highest
+    assert reading.negative == (lowest < 0)
+    assert reading.lowest_plausible <= lowest
+    values = np.linalg.eigvalsh(whole)
+    ratio = np.mean(values > 1e-6 * np.abs(values).max())
+    assert abs(reading.minimum_ratio.value - ratio) <= 2 * reading.minimum_ratio.error
+    assert sum(reading.weights) == pytest.approx(1.0)
+    assert reading.eigenvector == ()
+
+
+def test_the_residual_tells_critical_points_from_slopes() -> None:
+    assert read(quadratic([1.0, -2.0, 0.5], [1.0, 1.0, 1.0], descent)).newton_residual < 1e-6
+    flat_slope = quadratic([1.0, 0.0], [0.0, 0.0], descent)
+    loss = flat_slope.loss
+    assert loss is not None
+    tilted = Problem(
+        flat_slope.model,
+        lambda outputs, targets: loss(outputs, targets) + outputs[:, 1].mean(),
+        flat_slope.train,
+        flat_slope.optimizer,
+    )
+    assert read(tilted).newton_residual == pytest.approx(1.0)
+
+
+def test_a_network_at_zero_is_a_saddle() -> None:
+    """Zero weights leave the output biases alone with curvature; the rest is flat to second order."""
+    reading = read(zero_initialized())
+    assert not reading.exact
+    assert reading.largest.value > 0.1
+    assert reading.near_zero.value > 0.9
+
+
+def test_an_odd_sample_is_weighed_by_its_sizes() -> None:
+    """Recorded batches of five and four samples."""
+    problem = zoo.ZOO["list loader"](torch.float64)
+    values = np.linalg.eigvalsh(naive(zoo.MODELS["perceptron"](torch.float64)))
+    np.testing.assert_allclose(read(problem).nodes, values, rtol=1e-8, atol=1e-11)
+
+
+def test_single_precision_says_its_error() -> None:
+    exact = read(zoo.problem(zoo.perceptron))
+    rough = read(zoo.problem(zoo.perceptron, torch.float32))
+    assert exact.largest.error < 1e-10 < rough.largest.error
+    assert abs(rough.largest.value - exact.largest.value) < rough.largest.error
+    assert abs(rough.lowest.value - exact.lowest.value) < rough.lowest.error
