@@ -8,7 +8,7 @@ from typing import Any
 
 from unstuck.budget import Budget, Cost
 from unstuck.cause import Cause
-from unstuck.errors import InputError, UnstuckError
+from unstuck.errors import InputError
 from unstuck.probes.direction import Direction, DirectionReading, of_run
 from unstuck.probes.finite import FiniteReading
 from unstuck.probes.outputs import OutputsReading
@@ -75,7 +75,7 @@ def look(view: View, probes: Iterable[Probe[Reading]], budget: Budget, record: R
             record.made.append(measured(probe, view, budget))
         except InputError:
             raise
-        except (UnstuckError, RuntimeError, ArithmeticError, ValueError, NotImplementedError) as error:
+        except Exception as error:  # noqa: BLE001 - a model, a loss or a stranger's probe may raise anything
             first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             record.notes.append(f"the probe {probe.reads.probe} gave no reading at update {view.update}: {first}")
             continue
