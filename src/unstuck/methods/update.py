@@ -36,7 +36,7 @@ def stability_limit(optimizer: torch.optim.Optimizer) -> StabilityLimit | None:
     Gradient descent: 2/η. Heavy ball as torch writes it (v ← βv + g): 2(1+β)/η; with dampening d the
     gradient enters as (1−d)·g, hence 2(1+β)/((1−d)η). Nesterov: 2(1+β)/((1+2β)η). Adam:
     (2+2β₁)/((1−β₁)η) for the Hessian preconditioned by P = √v̂ + ε (Cohen et al. 2021, appendix B, and
-    2022, equation 2). The first parameter group speaks for all.
+    2022, equation 2); NAdam, whose momentum is Nesterov's: that over 1+2β₁. The first parameter group speaks for all.
     """
     group = optimizer.param_groups[0]
     rate = float(group["lr"])
@@ -56,6 +56,9 @@ def stability_limit(optimizer: torch.optim.Optimizer) -> StabilityLimit | None:
     if isinstance(optimizer, ADAM_LIKE):
         beta = float(group["betas"][0])
         limit = (2 + 2 * beta) / ((1 - beta) * rate)
+        if isinstance(optimizer, torch.optim.NAdam):
+            rule = "(2 + 2 β₁) / ((1 + 2 β₁) (1 − β₁) rate)"
+            return StabilityLimit(curvature=limit / (1 + 2 * beta), rule=rule, preconditioned=True)
         return StabilityLimit(curvature=limit, rule="(2 + 2 β₁) / ((1 − β₁) rate)", preconditioned=True)
     return None
 
@@ -74,7 +77,8 @@ def scale(optimizer: torch.optim.Optimizer, named: Mapping[str, Tensor]) -> dict
             if "exp_avg_sq" not in state:
                 continue
             correction = 1 - float(group["betas"][1]) ** float(state["step"])
-            sigma = (state["exp_avg_sq"] / correction).sqrt() + float(group["eps"])
+            squares = state.get("max_exp_avg_sq", state["exp_avg_sq"])  # AMSGrad divides by the largest so far
+            sigma = (squares / correction).sqrt() + float(group["eps"])
             found |= {name: sigma for name, tensor in named.items() if tensor is parameter}
     if not found:
         return None
