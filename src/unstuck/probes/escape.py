@@ -55,7 +55,7 @@ class EscapeReading(Reading):
 
     def draw(self) -> go.Figure | None:
         """The loss along the direction of most negative curvature."""
-        if not self.losses:
+        if len(self.losses) < 2:
             return None
         figure = plot.figure(
             title="The loss along the most negative curvature",
