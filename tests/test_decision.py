@@ -33,11 +33,10 @@ def decided(
     untouched: Sequence[float] = UNTOUCHED,
     again: Sequence[float] = AGAIN,
     start: float = START,
-    floor: float | None = None,
     lowers_rate: bool = False,
 ) -> tuple[Decision, ...]:
     lowers = [lowers_rate] * len(treated)
-    return decide(ends(untouched), ends(again), treated, start=start, floor=floor, lowers_rate=lowers)
+    return decide(ends(untouched), ends(again), treated, start=start, lowers_rate=lowers)
 
 
 def verdict(full: Sequence[float], half: Sequence[float] | None = None, **given: object) -> str:
@@ -140,14 +139,6 @@ def test_shorter_steps_look_better_for_a_while() -> None:
     assert "shrinks" in found.because
     lasting = tuple(START * 0.8 for _ in UNTOUCHED)
     assert verdict(full, lasting, lowers_rate=True) == "better"
-
-
-def test_the_excess_is_what_lies_above_the_floor() -> None:
-    """Softmax twice, of four classes, cannot fall below 0.744: a tenth of the loss is two fifths of what can go."""
-    assert verdict(below(0.1)) == "same"
-    found = decided(ends(below(0.1)), floor=0.744)[1]
-    assert found.verdict == "better"
-    assert found.gain == pytest.approx(0.1 / (1 - 0.744))
 
 
 def test_losses_below_zero_have_the_lowest_seen_for_a_floor() -> None:
