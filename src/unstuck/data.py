@@ -164,12 +164,14 @@ class Data:
         generator = torch.Generator().manual_seed(derived_seed(seed, 3))
         drawn = self._drawn(seed, 0)
         if not self._indexed:
-            mixed = [drawn[position] for position in torch.randperm(len(drawn), generator=generator).tolist()]
+            mixed = [
+                drawn[position] for position in torch.randperm(len(drawn), generator=generator, device="cpu").tolist()
+            ]
             before = itertools.accumulate(map(samples_in, mixed), initial=0)
             enough = sum(had < count for had, _ in zip(before, mixed, strict=False))
             return tuple(mixed[: max(2, enough)])
         indices = [index for batch in drawn for index in batch]
-        order = torch.randperm(len(indices), generator=generator).tolist()[:count]
+        order = torch.randperm(len(indices), generator=generator, device="cpu").tolist()[:count]
         chosen = [indices[position] for position in order]
         with seeded(derived_seed(seed, 4)):
             return tuple(self._fetch(part) for part in _even(chosen, chunk))

@@ -33,7 +33,9 @@ def perturbation(model: nn.Module, point: Point, generator: torch.Generator) -> 
     scales = initial_scales(model)
     return {
         name: scales[name]
-        * torch.randn(tensor.shape, generator=generator, dtype=torch.float64).to(tensor.device, tensor.dtype)
+        * torch.randn(tensor.shape, generator=generator, dtype=torch.float64, device="cpu").to(
+            tensor.device, tensor.dtype
+        )
         for name, tensor in point.items()
     }
 

@@ -112,7 +112,7 @@ def update(problem: Problem, batches: Sequence[Batch]) -> tuple[Tensor, Tensor, 
 def _norm(tensors: Sequence[Tensor]) -> Tensor:
     """The norm of all entries together, in single precision at least."""
     norms = [torch.linalg.vector_norm(tensor, dtype=_wide(tensor)) for tensor in tensors]
-    norm: Tensor = torch.linalg.vector_norm(torch.stack(norms)) if norms else torch.zeros(())
+    norm: Tensor = torch.linalg.vector_norm(torch.stack(norms)) if norms else torch.zeros((), device="cpu")
     return norm
 
 
@@ -232,7 +232,7 @@ def _rows(rows: Sequence[tuple[Tensor, Tensor, Tensor, float]], start: int) -> t
 
 def _cosine(present: list[Tensor], previous: list[Tensor]) -> Tensor:
     if len(present) != len(previous) or not present:
-        return torch.tensor(math.nan)
+        return torch.tensor(math.nan, device="cpu")
     inner = torch.stack([(a * b).sum(dtype=_wide(a)) for a, b in zip(present, previous, strict=True)]).sum()
     cosine: Tensor = inner / (_norm(present) * _norm(previous))
     return cosine

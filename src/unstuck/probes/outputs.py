@@ -164,7 +164,7 @@ def _like(outputs: Tensor, kind: str, generator: torch.Generator) -> Tensor:
     For log-probabilities any numbers: on numbers that are normalized already, the cross-entropy of scores and the
     likelihood of log-probabilities are the same.
     """
-    noise = torch.randn(outputs.shape, generator=generator).to(outputs)
+    noise = torch.randn(outputs.shape, generator=generator, device="cpu").to(outputs)
     if kind == "probabilities":
         return (2 * noise).softmax(1)
     if kind == "shares":
