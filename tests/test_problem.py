@@ -44,7 +44,7 @@ def test_loss_and_gradient_agree_with_autograd(name: str) -> None:
     trainable = {name: p for name, p in by_user.model.named_parameters() if p.requires_grad}
     assert list(gradient) == list(trainable)
     for key, parameter in trainable.items():
-        expected = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+        expected = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad.to_dense()
         torch.testing.assert_close(gradient[key], expected, rtol=1e-9, atol=1e-14)
 
 

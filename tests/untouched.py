@@ -36,7 +36,7 @@ def content(value: Any) -> Any:
     if isinstance(value, torch.Generator):
         return content(value.get_state())
     if isinstance(value, Tensor):
-        bits = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+        bits = value.detach().to_dense().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
         return value.dtype, tuple(value.shape), value.requires_grad, bits
     if isinstance(value, numpy.ndarray):
         return value.dtype.str, value.shape, value.tobytes()

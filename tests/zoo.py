@@ -239,6 +239,10 @@ def named_inputs(dtype: torch.dtype) -> Problem:
     return problem(Pair, dtype, train=loader)
 
 
+def word_vectors(*, sparse: bool) -> Callable[[], nn.Module]:
+    return lambda: nn.Sequential(nn.Embedding(WORDS, 3, sparse=sparse), nn.Flatten(), nn.Linear(3 * STEPS, CLASSES))
+
+
 def of(model: Callable[[], nn.Module], **fields: Any) -> Made:
     return lambda dtype: problem(model, dtype, **fields)
 
@@ -253,7 +257,8 @@ MODELS: dict[str, Made] = {
     "transformer": of(Transformer),
     "lstm": of(lambda: Recurrent(nn.LSTM)),
     "gru": of(lambda: Recurrent(nn.GRU)),
-    "embedding": words(lambda: nn.Sequential(nn.Embedding(WORDS, 3), nn.Flatten(), nn.Linear(3 * STEPS, CLASSES))),
+    "embedding": words(word_vectors(sparse=False)),
+    "sparse embedding": words(word_vectors(sparse=True)),
     "tied weights": words(TiedWords),
     "frozen layer": of(frozen),
     "counting": of(Counting),

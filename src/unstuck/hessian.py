@@ -29,7 +29,7 @@ def gradient_of(loss: Loss, point: Mapping[str, Tensor]) -> tuple[float, Point]:
         inputs = list(leaves.values())
         pieces = torch.autograd.grad(value, inputs, allow_unused=True) if value.requires_grad else [None] * len(inputs)
     gradient = {
-        name: torch.zeros_like(leaf) if piece is None else piece.detach()
+        name: torch.zeros_like(leaf) if piece is None else piece.detach().to_dense()
         for (name, leaf), piece in zip(leaves.items(), pieces, strict=True)
     }
     return float(value.detach()), gradient

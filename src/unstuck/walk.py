@@ -95,7 +95,7 @@ def update(problem: Problem, batches: Sequence[Batch]) -> tuple[Tensor, Tensor, 
     def closure() -> Tensor:
         loss = gradients(problem, batches)
         if not seen:  # L-BFGS looks at other points as well
-            present = [p.grad.detach().clone() for p in parameters if p.grad is not None]
+            present = [p.grad.detach().to_dense().clone() for p in parameters if p.grad is not None]
             seen.append((loss, _norm(present), present))
         if problem.clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(parameters, problem.clip_norm)

@@ -122,7 +122,7 @@ def _kept(tensor: Tensor, found: list[float]) -> Tensor:
 
 def _bad(tensor: Tensor, *, masks: bool = False) -> float:
     """The share of entries that are not finite; with ``masks`` minus infinity passes, by which attention is masked."""
-    wrong = ~torch.isfinite(tensor)
+    wrong = ~torch.isfinite(tensor.to_dense())
     if masks:
         wrong &= tensor != -torch.inf
     return float(wrong.double().mean()) if tensor.numel() else 0.0

@@ -56,8 +56,9 @@ class Wiring:
         wired = names(trainable=True, in_optimizer=True)
         missing = names(trainable=True, in_optimizer=False)
         frozen_but_listed = names(trainable=False, in_optimizer=True)
-        detached = [name for name in wired if named[name].grad is None]
-        still = [name for name in wired if name not in detached and not bool(named[name].grad.any())]  # type: ignore[union-attr]
+        given = {name: named[name].grad for name in wired}
+        detached = [name for name, gradient in given.items() if gradient is None]
+        still = [name for name, slope in given.items() if slope is not None and not bool(slope.to_dense().any())]
         changed = [name for name in wired if bool((named[name].detach() != before[name]).any())]
         sizes = {name: p.numel() for name, p in named.items()}
         intended = [*wired, *missing, *frozen_but_listed]
