@@ -44,8 +44,6 @@ class Judgement:
     """Whether the signal is a fact rather than an estimate (a parameter that is not in the optimizer)."""
     treatable: bool = True
     """Whether a remedy of the cause can help here; False where the caller's code or data has to change."""
-    floor: float | None = None
-    """The lowest value the problem's own loss can take, where the sign tells."""
     from_update: int | None = None
     """The snapshot that explains the symptom, where it is not the first."""
 

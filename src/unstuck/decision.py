@@ -49,7 +49,6 @@ def decide(
     treated: Sequence[Ends],
     *,
     start: float,
-    floor: float | None,
     lowers_rate: Sequence[bool],
 ) -> tuple[Decision, ...]:
     """Decide the A/A arm and every treated arm, in this order.
@@ -57,7 +56,6 @@ def decide(
     Args:
         untouched, again, treated: the ends of the arms; an arm may have been run under fewer orders, the first.
         start: the loss where all arms began.
-        floor: the lowest loss there can be, where that is known; else zero, or the lowest seen below it.
         lowers_rate: of each treated arm, whether its gain must not shrink as the horizon doubles.
     """
     start = start if math.isfinite(start) else HOPELESS
@@ -67,7 +65,7 @@ def decide(
     noise = max(abs(apart.low), abs(apart.high))
     paired = [_paired(reference, ends) for ends in capped[2:]]
     corrected = holm([each.p_value for each in paired])
-    lowest = min(0.0, *(value for ends in capped for value in ends.full)) if floor is None else floor
+    lowest = min(0.0, *(value for ends in capped for value in ends.full))
     decisions = [
         Decision(
             interval=apart,

@@ -239,7 +239,6 @@ class _Case:
                 arms,
                 horizon=horizon,
                 growth=left - updates_of(len(arms) + 2, piloted, horizon),
-                floor=shortlist[0].judgement.floor,
                 measure=measure,
                 told=told,
                 run=run,

@@ -107,6 +107,11 @@ class Trial:
         """The mean over orders, of the loss after 2H updates and the tail."""
         return sum(self.per_seed) / len(self.per_seed)
 
+    @property
+    def drop(self) -> float:
+        """How far below the untouched arm it ends on the average, a diverged run counting as having stayed."""
+        return (self.interval.low + self.interval.high) / 2
+
 
 def updates_of(arms: int, doses: int, horizon: int) -> int:
     """Updates that a trial takes: ``arms`` with all orders, and ``doses`` piloted over one half."""
@@ -203,7 +208,6 @@ def compare(
     *,
     horizon: int,
     growth: int = 0,
-    floor: float | None = None,
     measure: str = "train_loss",
     told: Callable[[int], None],
     run: Runner = in_turn,
@@ -216,7 +220,6 @@ def compare(
         horizon: H.
         growth: updates that may be added where an arm's gain is material and not yet beyond the noise: the
             untouched arm, the A/A arm and that one are then walked under three more orders.
-        floor: the lowest loss there can be, where it is known.
         measure: what arms are compared by.
         told: called with the updates of each finished piece.
         run: performs the walks.
@@ -239,11 +242,11 @@ def compare(
             told(result.updates)
 
     grow(arms)
-    decisions = _decided(arms, runs, floor)
+    decisions = _decided(arms, runs)
     open_still = [arm for arm, decision in decisions.items() if decision.undecided]
     if open_still and updates_of(2 + len(open_still), 0, horizon) <= growth:
         grow([*arms[:2], *open_still])
-        decisions = _decided(arms, runs, floor)
+        decisions = _decided(arms, runs)
     return tuple(_trial(arm, runs[arm], decisions.get(arm, UNTOUCHED), ground.snapshot, measure) for arm in arms)
 
 
@@ -258,12 +261,12 @@ def _judged_alike(ground: Ground, arms: Sequence[Arm]) -> Ground:
     return ground
 
 
-def _decided(arms: Sequence[Arm], runs: Mapping[Arm, Sequence[ArmRun]], floor: float | None) -> dict[Arm, Decision]:
+def _decided(arms: Sequence[Arm], runs: Mapping[Arm, Sequence[ArmRun]]) -> dict[Arm, Decision]:
     """What is decided of every arm but the untouched one."""
     ends = [Ends(half=tuple(run.half for run in runs[arm]), full=tuple(run.full for run in runs[arm])) for arm in arms]
     start = runs[arms[0]][0].curve[0][1]
     lowers = [any(remedy.lowers_rate for remedy in arm.treatment) for arm in arms[2:]]
-    decisions = decide(ends[0], ends[1], ends[2:], start=start, floor=floor, lowers_rate=lowers)
+    decisions = decide(ends[0], ends[1], ends[2:], start=start, lowers_rate=lowers)
     return dict(zip(arms[1:], decisions, strict=True))
 
 

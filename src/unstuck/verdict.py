@@ -24,11 +24,10 @@ def winner(results: Sequence[Trial], *, signalled: Collection[str], stuck: bool)
     own = [trial for trial in cures if trial.cause in signalled] or (cures if stuck else [])
     if not own:
         return None
-    best = min(trial.mean for trial in own)
-    within = best + EQUAL * max(0.0, results[0].mean - best)
+    best = max(trial.drop for trial in own)
     firsts: dict[str | None, Trial] = {}
     for trial in own:
-        if trial.mean <= within:
+        if trial.drop >= (1 - EQUAL) * best:
             firsts.setdefault(trial.cause, trial)
     return min(firsts.values(), key=lambda trial: trial.treatment[-1].intervention)
 
@@ -113,6 +112,9 @@ def _healthy(
     signs = [finding.cause for finding in findings if finding.signal and finding not in well]
     tried = sorted({str(trial.remedy) for trial in trials if trial.remedy})
     advice = f" There were signs of {' and '.join(signs)}, but trying {', '.join(tried)} gained nothing material."
+    facts = [finding for finding in findings if finding.signal and finding.judgement.certain]
+    if facts and facts[0].judgement.evidence:
+        advice += f" Worth a look all the same: {facts[0].judgement.evidence[0].says}."
     return Diagnosis(
         cause=well[0].cause if well else "healthy",
         confidence=0.75 if signs else 0.9,

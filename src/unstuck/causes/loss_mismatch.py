@@ -44,24 +44,13 @@ def judge(outputs: History[OutputsReading]) -> Judgement:
                 says=f"the loss's slope on the logits is {reading.slope_over_error:.2g} of cross-entropy's",
             )
         )
-    twice = reading.kind == "probabilities" and reading.form == "cross-entropy"
-    return Judgement(
-        score=0.9 if says else 0.0,
-        evidence=tuple(evidence),
-        certain=bool(says),
-        floor=_floor_of_softmax_twice(reading.classes) if twice else None,
-    )
-
-
-def _floor_of_softmax_twice(classes: int) -> float:
-    """ln(1 + (K − 1)/e): the second softmax sees numbers between 0 and 1, so it cannot be certain."""
-    return math.log(1 + (classes - 1) / math.e)
+    return Judgement(score=0.9 if says else 0.0, evidence=tuple(evidence), certain=bool(says))
 
 
 def _mismatch(reading: OutputsReading) -> str:
     kind, form = reading.kind, reading.form
     if kind == "probabilities" and form == "cross-entropy":
-        floor = _floor_of_softmax_twice(reading.classes)
+        floor = math.log(1 + (reading.classes - 1) / math.e)
         return f"softmax is applied twice, by the model and by the loss: the loss cannot fall below {floor:.3g}"
     if kind == "probabilities" and form == "squared error":
         return "squared error on softmax: where the model is confidently wrong there is no slope"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, Self
@@ -33,17 +34,28 @@ class CrossEntropy:
     lowers_rate: ClassVar[bool] = False
     outputs: str
     """What the model gives: probabilities, shares (one sigmoid per output) or scores."""
+    expects: str = "outputs"
+    """What the problem's own loss expects: the outputs as they are, or "scores", which it then squashes itself. Given
+    the logits that belong to the outputs, it says how good they are; given the outputs, it squashes them a second
+    time, and no answer looks certain."""
 
     @classmethod
     def propose(cls, readings: Readings) -> tuple[Self, ...]:
         """As the outputs are, where another loss of a classifier is followed than their cross-entropy."""
         found = readings.get(OutputsReading)
-        return (cls(outputs=found.first.kind),) if found is not None and _classifies(found.first) else ()
+        if found is None or not _classifies(found.first):
+            return ()
+        return (cls(outputs=found.first.kind, expects="scores" if found.first.form in SQUASHING else "outputs"),)
 
     def apply(self, branch: Problem) -> Problem:
         """The branch following cross-entropy."""
-        restore = partial(F.log_softmax, dim=1) if self.outputs == "scores" else None
-        return dataclasses.replace(branch, training_step=partial(entropy, outputs=self.outputs), restore=restore)
+        step = partial(entropy, outputs=self.outputs)
+        return dataclasses.replace(branch, training_step=step, restore=self._restore())
+
+    def _restore(self) -> Callable[[Tensor], Tensor] | None:
+        if self.outputs == "scores":
+            return partial(F.log_softmax, dim=1)
+        return partial(logits_of, shares=self.outputs == "shares") if self.expects == "scores" else None
 
     def says(self) -> str:
         """In a sentence."""
@@ -61,6 +73,10 @@ class CrossEntropy:
             "-    torch.nn.Softmax(dim=1),  # at the end of the model; apply it only where probabilities are read\n"
             "-loss = ...\n+loss = torch.nn.CrossEntropyLoss()"
         )
+
+
+SQUASHING = ("cross-entropy", "binary cross-entropy of scores", "negative log-likelihood")
+"""Losses that take logits, or logarithms of probabilities."""
 
 
 def _classifies(outputs: OutputsReading) -> bool:
@@ -107,6 +123,11 @@ class LogitsSeen(TorchFunctionMode):
         for given, logits in reversed(self._seen):
             if given.data_ptr() == outputs.data_ptr() and given.numel() == outputs.numel():
                 return logits.view_as(outputs)
-        tiny = torch.finfo(outputs.dtype).tiny
-        logarithms = outputs.clamp_min(tiny).log()
-        return logarithms - (1 - outputs).clamp_min(tiny).log() if shares else logarithms
+        return logits_of(outputs, shares=shares)
+
+
+def logits_of(outputs: Tensor, *, shares: bool) -> Tensor:
+    """Logits that give these outputs: ln p of probabilities, ln(p / (1 − p)) of shares."""
+    tiny = torch.finfo(outputs.dtype).tiny
+    logarithms = outputs.clamp_min(tiny).log()
+    return logarithms - (1 - outputs).clamp_min(tiny).log() if shares else logarithms
