@@ -7,6 +7,7 @@ from statistics import median
 from typing import ClassVar
 
 import plotly.graph_objects as go
+import torch
 
 from unstuck import plot
 from unstuck.budget import Budget
@@ -113,10 +114,11 @@ def _squared_norm(view: View) -> Estimate:
     if count == 2:
         one, other = total
         return Estimate(dot(one, other), norm(moved(one, other, -1.0)) ** 2 / 4)
-    products = [[dot(a, b) for b in total] for a in total]
-    pairs = sum(map(sum, products)) - sum(products[i][i] for i in range(count))
+    whole = {name: torch.stack([g[name] for g in total]).sum(0) for name in total[0]}
+    others = [dot(g, whole) - dot(g, g) for g in total]  # each batch with all others
+    pairs = sum(others)
     estimate = pairs / (count * (count - 1))
-    without = [(pairs - 2 * (sum(products[i]) - products[i][i])) / ((count - 1) * (count - 2)) for i in range(count)]
+    without = [(pairs - 2 * own) / ((count - 1) * (count - 2)) for own in others]
     mean = sum(without) / count
     error = ((count - 1) / count * sum((value - mean) ** 2 for value in without)) ** 0.5
     return Estimate(estimate, error)
