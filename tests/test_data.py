@@ -191,11 +191,12 @@ def test_a_collate_function_and_a_sampler_of_ones_own() -> None:
     assert torch.equal(sampler.generator.get_state(), before)
 
 
-def test_indices_without_end() -> None:
+def test_indices_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
     class Endless(Sampler[int]):
         def __iter__(self) -> Iterator[int]:
             return itertools.cycle(range(3, 7))
 
+    monkeypatch.setattr("unstuck.data.LONGEST_EPOCH", 1000)
     loader = DataLoader(TensorDataset(*zoo.table()), batch_size=2, sampler=Endless())
     data = Data(loader)
     assert rows(itertools.islice(data.order(0), 3)) == [(3, 4), (5, 6), (3, 4)]
