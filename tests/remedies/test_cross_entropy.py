@@ -161,7 +161,8 @@ def test_scores_are_made_log_probabilities_before_a_likelihood_judges_them() -> 
 )
 def test_proposed_to_classifiers_that_follow_another_loss(kind: str, form: str) -> None:
     outputs = replace(OUTPUTS, kind=kind, form=form)
-    assert CrossEntropy.propose(only(outputs)) == (CrossEntropy(outputs=kind),)
+    expects = "outputs" if form == "squared error" else "scores"
+    assert CrossEntropy.propose(only(outputs)) == (CrossEntropy(outputs=kind, expects=expects),)
 
 
 @pytest.mark.parametrize("binary", [True, False], ids=["classes", "shares to be matched"])
