@@ -60,7 +60,8 @@ def verdict_of(
     """One diagnosis: the winner's cause; a certain sign that has no remedy; healthy; or unknown."""
     faults = {cause.slug for cause in causes if cause.fault}
     ranked = [finding for finding in findings if finding.cause in faults]
-    candidates = tuple(finding.cause for finding in ranked[:2])
+    nearest = tuple(finding.cause for finding in ranked[:2])
+    candidates = tuple(finding.cause for finding in ranked if finding.signal)
     if won:
         return _cured(next(f for f in findings if f.cause == won[0].cause), won, candidates)
     if not finished:
@@ -69,7 +70,7 @@ def verdict_of(
             confidence=0.0,
             proof="unknown",
             summary="Interrupted before a verdict; what was measured until then is below.",
-            candidates=candidates,
+            candidates=nearest,
             decided_by="the interruption",
         )
     certain = [finding for finding in ranked if finding.judgement.certain and finding.signal]
@@ -78,7 +79,7 @@ def verdict_of(
         return _certain(untried[0], candidates)
     if not stuck:
         return _healthy(findings, trials, candidates, causes)
-    return _unknown(ranked, trials, candidates)
+    return _unknown(ranked, trials, nearest)
 
 
 def _cured(finding: Finding, won: Sequence[Trial], candidates: tuple[str, ...]) -> Diagnosis:
