@@ -264,6 +264,24 @@ def test_what_cannot_be_read_is_refused(loader: Any, says: str) -> None:
         _ = Data(loader).batches_per_epoch
 
 
+class Torn(TensorDataset):
+    """Has one sample that cannot be read."""
+
+    def __getitem__(self, index: int) -> tuple[Tensor, ...]:
+        if index == 7:
+            raise OSError("the file is cut off\nhere")
+        return tuple(tensor[index] for tensor in self.tensors)
+
+
+def test_samples_that_cannot_be_read_are_named() -> None:
+    data = Data(DataLoader(Torn(*zoo.table()), batch_size=5), "valid")
+    order = data.order(0)
+    next(order)
+    says = "`valid`: the samples 5, 6, 7, 8, ... could not be read and batched: OSError: the file is cut off; look at"
+    with pytest.raises(InputError, match=says):
+        next(order)
+
+
 def test_batch_size_of_nothing() -> None:
     with pytest.raises(InputError, match="valid: the loader is empty"):
         _ = Data([], "valid").batch_size
