@@ -23,6 +23,7 @@ from unstuck.errors import InputError
 from unstuck.exam import Observation, Record, deep_look, first_look, is_stuck
 from unstuck.executor import processes
 from unstuck.jobs import Origin, on_processes
+from unstuck.probes.outputs import OutputsReading
 from unstuck.problem import Problem, Snapshot
 from unstuck.progress import Progress, silent
 from unstuck.reading import Readings
@@ -232,6 +233,7 @@ class _Case:
             seed=self.seed,
         )
         measure = self._cause(arms[0][0]).measure
+        outputs = readings.get(OutputsReading)
         with self._runner(ground) as run:
             told = self._told(f"trying {names}")
             results = compare(
@@ -239,6 +241,7 @@ class _Case:
                 arms,
                 horizon=horizon,
                 growth=left - updates_of(len(arms) + 2, piloted, horizon),
+                ceiling=None if outputs is None else outputs.first.constant,
                 measure=measure,
                 told=told,
                 run=run,

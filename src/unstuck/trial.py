@@ -208,6 +208,7 @@ def compare(
     *,
     horizon: int,
     growth: int = 0,
+    ceiling: float | None = None,
     measure: str = "train_loss",
     told: Callable[[int], None],
     run: Runner = in_turn,
@@ -220,6 +221,8 @@ def compare(
         horizon: H.
         growth: updates that may be added where an arm's gain is material and not yet beyond the noise: the
             untouched arm, the A/A arm and that one are then walked under three more orders.
+        ceiling: the loss of the best constant answer, where it is known; an arm above it has learned nothing,
+            and how far above says nothing.
         measure: what arms are compared by.
         told: called with the updates of each finished piece.
         run: performs the walks.
@@ -229,6 +232,8 @@ def compare(
         chosen = best_dose(ground, doses, horizon, told=told, run=run)
         arms.append(Arm(name="remedy", treatment=(chosen,), cause=cause))
     ground = _judged_alike(ground, arms)
+    if ceiling is None or ground.problem.restore is not None:
+        ceiling = math.inf  # a constant answer's loss is known of outputs as they are, not of restored ones
     runs: dict[Arm, list[ArmRun]] = {arm: [] for arm in arms}
 
     def grow(grown: Sequence[Arm]) -> None:
@@ -242,11 +247,11 @@ def compare(
             told(result.updates)
 
     grow(arms)
-    decisions = _decided(arms, runs)
+    decisions = _decided(arms, runs, ceiling)
     open_still = [arm for arm, decision in decisions.items() if decision.undecided]
     if open_still and updates_of(2 + len(open_still), 0, horizon) <= growth:
         grow([*arms[:2], *open_still])
-        decisions = _decided(arms, runs)
+        decisions = _decided(arms, runs, ceiling)
     return tuple(_trial(arm, runs[arm], decisions.get(arm, UNTOUCHED), ground.snapshot, measure) for arm in arms)
 
 
@@ -261,10 +266,10 @@ def _judged_alike(ground: Ground, arms: Sequence[Arm]) -> Ground:
     return ground
 
 
-def _decided(arms: Sequence[Arm], runs: Mapping[Arm, Sequence[ArmRun]]) -> dict[Arm, Decision]:
+def _decided(arms: Sequence[Arm], runs: Mapping[Arm, Sequence[ArmRun]], ceiling: float) -> dict[Arm, Decision]:
     """What is decided of every arm but the untouched one."""
     ends = [Ends(half=tuple(run.half for run in runs[arm]), full=tuple(run.full for run in runs[arm])) for arm in arms]
-    start = runs[arms[0]][0].curve[0][1]
+    start = min(ceiling, runs[arms[0]][0].curve[0][1])
     lowers = [any(remedy.lowers_rate for remedy in arm.treatment) for arm in arms[2:]]
     decisions = decide(ends[0], ends[1], ends[2:], start=start, lowers_rate=lowers)
     return dict(zip(arms[1:], decisions, strict=True))
