@@ -221,8 +221,8 @@ def compare(
         horizon: H.
         growth: updates that may be added where an arm's gain is material and not yet beyond the noise: the
             untouched arm, the A/A arm and that one are then walked under three more orders.
-        ceiling: the loss of the best constant answer, where it is known; an arm above it has learned nothing,
-            and how far above says nothing.
+        ceiling: the loss of the best constant answer, where it is known; where some arm gets below it, one above
+            it has learned nothing, and how far above says nothing.
         measure: what arms are compared by.
         told: called with the updates of each finished piece.
         run: performs the walks.
@@ -269,7 +269,9 @@ def _judged_alike(ground: Ground, arms: Sequence[Arm]) -> Ground:
 def _decided(arms: Sequence[Arm], runs: Mapping[Arm, Sequence[ArmRun]], ceiling: float) -> dict[Arm, Decision]:
     """What is decided of every arm but the untouched one."""
     ends = [Ends(half=tuple(run.half for run in runs[arm]), full=tuple(run.full for run in runs[arm])) for arm in arms]
-    start = min(ceiling, runs[arms[0]][0].curve[0][1])
+    start = runs[arms[0]][0].curve[0][1]
+    if any(end < ceiling for each in ends for end in each.full):
+        start = min(ceiling, start)  # where no arm gets below it, a constant answer may be all there is to learn
     lowers = [any(remedy.lowers_rate for remedy in arm.treatment) for arm in arms[2:]]
     decisions = decide(ends[0], ends[1], ends[2:], start=start, lowers_rate=lowers)
     return dict(zip(arms[1:], decisions, strict=True))
