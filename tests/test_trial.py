@@ -210,6 +210,26 @@ def test_growth_is_a_limit(anywhere: Ground) -> None:
         assert {len(trial.per_seed) for trial in trials} == {orders}
 
 
+def test_how_far_above_the_best_constant_answer_an_arm_ends_says_nothing(anywhere: Ground) -> None:
+    def play(task: Task) -> float:
+        return 0.8 + jitter(task) if task.arm.cause == "learned" else (2.0, 8.0, 3.0)[task.order % 3]
+
+    candidates = [("learned", (Nothing(number=1),)), ("nothing", (Nothing(number=2),))]
+    plain = compare(anywhere, candidates, horizon=12, told=unheard, run=Stage(play, start=9.0))
+    capped = compare(anywhere, candidates, horizon=12, told=unheard, run=Stage(play, start=9.0), ceiling=1.4)
+    assert [trial.verdict for trial in plain[2:]] == ["same", "same"]  # drowned
+    assert [trial.verdict for trial in capped[2:]] == ["better", "same"]
+    assert capped[2].gain == pytest.approx(1 - 0.8 / 1.4, abs=0.02)
+
+
+def test_where_no_arm_gets_below_it_a_constant_answer_may_be_all_there_is_to_learn(anywhere: Ground) -> None:
+    """As at the lecture's saddle, whose one sample any constant can match."""
+    trials = compare(
+        anywhere, [("a cause", (Nothing(number=1),))], horizon=12, told=unheard, run=Stage(cured_by(1)), ceiling=0.0
+    )
+    assert trials[2].verdict == "better"
+
+
 def test_a_run_without_an_end_is_no_crash(anywhere: Ground) -> None:
     def play(task: Task) -> float:
         return math.nan if task.arm.name != "remedy" else 0.5 + jitter(task)

@@ -1,0 +1,243 @@
+"""The verdict from hand-made findings and trials: signal and trial decide together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from unstuck import causes
+from unstuck.cause import Evidence, Finding, Judgement
+from unstuck.decision import Verdict
+from unstuck.numerics.statistics import Interval
+from unstuck.remedies.add_momentum import AddMomentum
+from unstuck.remedies.cross_entropy import CrossEntropy
+from unstuck.remedies.decay_learning_rate import DecayLearningRate
+from unstuck.remedies.lower_learning_rate import LowerLearningRate
+from unstuck.remedies.normalize_inputs import NormalizeInputs
+from unstuck.remedies.raise_learning_rate import RaiseLearningRate
+from unstuck.remedies.reinitialize import Reinitialize
+from unstuck.remedies.train_all_parameters import TrainAllParameters
+from unstuck.report import Diagnosis
+from unstuck.trial import ArmName, Trial
+from unstuck.verdict import prescription_of, verdict_of, winner
+
+CAUSE_OF: dict[type[Any], str] = {
+    TrainAllParameters: "broken-wiring",
+    NormalizeInputs: "unnormalized-inputs",
+    CrossEntropy: "loss-mismatch",
+    LowerLearningRate: "learning-rate-too-high",
+    DecayLearningRate: "learning-rate-too-high",
+    RaiseLearningRate: "learning-rate-too-low",
+    AddMomentum: "saddle-point",
+    Reinitialize: "saddle-point",
+}
+
+START = 1.0
+"""Where the untouched arm stays."""
+
+
+def trial(remedy: Any = None, end: float = START, verdict: Verdict | None = None, arm: ArmName = "remedy") -> Trial:
+    """A remedy's arm; without one, the untouched arm. Better where it ends at half the start or below."""
+    said: Verdict = verdict or ("reference" if remedy is None else "better" if end <= START / 2 else "same")
+    gone = START - min(START, end)
+    return Trial(
+        arm=arm if remedy is not None else "untouched",
+        remedy=None if remedy is None else remedy.slug,
+        settings={},
+        cause=None if remedy is None else CAUSE_OF[type(remedy)],
+        from_update=0 if remedy is None else 7,
+        updates=33,
+        measure="train_loss",
+        per_seed=(end, end, end),
+        half_per_seed=(end, end, end),
+        interval=Interval(low=gone - 0.01, high=gone + 0.01, confidence=0.95),
+        gain=gone / START,
+        verdict=said,
+        because="it removes what it removes",
+        curves=(),
+        treatment=() if remedy is None else (remedy,),
+    )
+
+
+def finding(cause: str, score: float, **judged: Any) -> Finding:
+    evidence = Evidence(reading="step", update=0, value=1.0, unit="", expected="", says=f"a sign of {cause}")
+    judgement = Judgement(score=score, evidence=(evidence,), **judged)
+    return Finding(cause=cause, means=f"what {cause} means", chapter=0, judgement=judgement)
+
+
+def diagnosis(
+    findings: Sequence[Finding],
+    trials: Sequence[Trial] = (),
+    won: Sequence[Trial] = (),
+    *,
+    stuck: bool = False,
+    finished: bool = True,
+) -> Diagnosis:
+    return verdict_of(findings, trials, won, stuck=stuck, finished=finished, causes=causes.ALL)
+
+
+LOWER, DECAY, RAISE = LowerLearningRate(factor=0.1), DecayLearningRate(over=10), RaiseLearningRate(factor=10.0)
+MOMENTUM, AGAIN = AddMomentum(momentum=0.9), Reinitialize()
+TRAIN, NORMALIZE, ENTROPY = TrainAllParameters(), NormalizeInputs(axis=1), CrossEntropy(outputs="probabilities")
+
+WELL = finding("healthy", 0.9)
+NOT_WELL = finding("healthy", 0.0)
+HIGH, LOW = finding("learning-rate-too-high", 0.8), finding("learning-rate-too-low", 0.2)
+
+
+class TestWinner:
+    """Which arm of a trial is prescribed."""
+
+    def test_a_cure_whose_cause_shows_its_own_signal(self) -> None:
+        cure = trial(LOWER, 0.2)
+        assert winner([trial(), cure], signalled={"learning-rate-too-high"}, stuck=False) is cure
+
+    def test_a_better_arm_of_a_training_that_is_not_stuck_is_none(self) -> None:
+        assert winner([trial(), trial(RAISE, 0.2)], signalled={"learning-rate-too-high"}, stuck=False) is None
+
+    def test_any_cure_of_a_training_that_is_stuck(self) -> None:
+        cure = trial(RAISE, 0.2)
+        assert winner([trial(), cure], signalled=set(), stuck=True) is cure
+
+    def test_the_own_signal_outranks_a_better_result(self) -> None:
+        own, better = trial(LOWER, 0.4), trial(RAISE, 0.1)
+        assert winner([trial(), better, own], signalled={"learning-rate-too-high"}, stuck=True) is own
+
+    @pytest.mark.parametrize("verdict", ["same", "worse", "failed"])
+    def test_what_did_not_help_is_not_prescribed(self, verdict: Verdict) -> None:
+        arms = [trial(), trial(LOWER, 0.2, verdict)]
+        assert winner(arms, signalled={"learning-rate-too-high"}, stuck=True) is None
+
+    def test_the_best_of_unequal_cures(self) -> None:
+        good, best = trial(TRAIN, 0.45), trial(RAISE, 0.05)
+        signalled = {"broken-wiring", "learning-rate-too-low"}
+        assert winner([trial(), good, best], signalled=signalled, stuck=False) is best
+
+    @pytest.mark.parametrize("lesser", [TRAIN, NORMALIZE, ENTROPY])
+    def test_the_least_intervention_of_equal_cures(self, lesser: Any) -> None:
+        best, least = trial(AGAIN, 0.02), trial(lesser, 0.06)
+        signalled = {"saddle-point", CAUSE_OF[type(lesser)]}
+        for arms in ([trial(), best, least], [trial(), least, best]):
+            assert winner(arms, signalled=signalled, stuck=False) is least
+
+    def test_of_one_cause_the_first_remedy_that_is_equal(self) -> None:
+        """Remedies of a cause stand in the order in which they should be taken."""
+        first, second = trial(AGAIN, 0.06), trial(MOMENTUM, 0.02)
+        assert winner([trial(), first, second], signalled={"saddle-point"}, stuck=False) is first
+
+    @pytest.mark.parametrize("lost", [1e13, math.inf])
+    def test_cures_of_a_diverging_training_are_compared_with_its_start(self, lost: float) -> None:
+        good, best = trial(LOWER, 0.45), trial(AGAIN, 0.01)
+        signalled = {"learning-rate-too-high", "saddle-point"}
+        assert winner([trial(end=lost), good, best], signalled=signalled, stuck=True) is best
+
+    def test_losses_below_zero(self) -> None:
+        good, best = trial(LOWER, -1.0, "better"), trial(AGAIN, -8.0, "better")
+        signalled = {"learning-rate-too-high", "saddle-point"}
+        assert winner([trial(), good, best], signalled=signalled, stuck=True) is best
+
+
+class TestVerdict:
+    """The one diagnosis."""
+
+    def test_signal_and_cure_make_it_likely(self) -> None:
+        cure = trial(LOWER, 0.2)
+        found = diagnosis([HIGH, LOW, NOT_WELL], [trial(), cure], [cure], stuck=True)
+        assert found.cause == "learning-rate-too-high"
+        assert found.proof == "likely"
+        assert found.confidence > 0.5
+        assert LOWER.says() in found.summary
+        assert "sign of learning-rate-too-high" in found.summary
+
+    def test_a_cure_without_a_signal_works_unproved(self) -> None:
+        cure = trial(RAISE, 0.2)
+        found = diagnosis([LOW, NOT_WELL], [trial(), cure], [cure], stuck=True)
+        assert found.cause == "learning-rate-too-low"
+        assert found.proof == "works-unproved"
+        assert found.confidence <= 0.5
+
+    def test_a_stronger_signal_makes_it_surer(self) -> None:
+        cure = trial(LOWER, 0.2)
+        weak = finding("learning-rate-too-high", 0.55)
+        assert diagnosis([HIGH], [cure], [cure]).confidence > diagnosis([weak], [cure], [cure]).confidence
+        assert diagnosis([finding("learning-rate-too-high", 1.0)], [cure], [cure]).confidence <= 1
+
+    def test_two_steps_are_both_told(self) -> None:
+        won = [trial(NORMALIZE, 0.4), trial(LOWER, 0.1)]
+        found = diagnosis([finding("unnormalized-inputs", 0.9, certain=True), HIGH], won, won)
+        assert found.cause == "unnormalized-inputs"
+        assert NORMALIZE.says() in found.summary
+        assert LOWER.says() in found.summary
+
+    def test_better_but_neither_stuck_nor_signalled_is_healthy(self) -> None:
+        """And what helped all the same is not prescribed: nothing has won."""
+        found = diagnosis([WELL, LOW], [trial(), trial(RAISE, 0.2)])
+        assert found.cause == "healthy"
+        assert found.proof == "likely"
+
+    def test_a_signal_whose_remedies_gain_nothing_is_healthy(self) -> None:
+        found = diagnosis([HIGH, WELL], [trial(), trial(LOWER, 0.95)])
+        assert found.cause == "healthy"
+        assert "learning-rate-too-high" in found.summary
+        assert "lower-learning-rate" in found.summary
+        assert found.confidence < diagnosis([WELL, LOW]).confidence
+
+    def test_a_certain_sign_without_a_remedy_is_the_cause_with_advice(self) -> None:
+        fact = finding("non-finite", 0.98, certain=True, treatable=False, advice="clean the data")
+        found = diagnosis([fact, NOT_WELL], stuck=True)
+        assert found.cause == "non-finite"
+        assert "lean the data" in found.summary
+
+    def test_a_certain_sign_whose_remedy_gained_nothing_is_not_the_cause(self) -> None:
+        fact = finding("loss-mismatch", 0.9, certain=True)
+        assert diagnosis([fact, WELL], [trial(), trial(ENTROPY, 0.95)]).cause == "healthy"
+
+    def test_nothing_helps_is_unknown_and_names_two_candidates(self) -> None:
+        findings = [HIGH, LOW, finding("saddle-point", 0.1), NOT_WELL]
+        found = diagnosis(findings, [trial(), trial(LOWER, 0.95), trial(RAISE, 0.97)], stuck=True)
+        assert found.cause == "unknown"
+        assert found.proof == "unknown"
+        assert found.candidates == ("learning-rate-too-high", "learning-rate-too-low")
+        for word in (*found.candidates, "lower-learning-rate", "raise-learning-rate"):
+            assert word in found.summary
+
+    def test_being_well_is_no_candidate(self) -> None:
+        assert diagnosis([WELL, HIGH, LOW], stuck=True).candidates == (
+            "learning-rate-too-high",
+            "learning-rate-too-low",
+        )
+
+    def test_interrupted_before_a_verdict(self) -> None:
+        found = diagnosis([HIGH, NOT_WELL], stuck=True, finished=False)
+        assert found.cause == "unknown"
+        assert "nterrupted" in found.summary
+
+    def test_interrupted_after_a_cure_keeps_it(self) -> None:
+        cure = trial(LOWER, 0.2)
+        assert diagnosis([HIGH], [trial(), cure], [cure], finished=False).cause == "learning-rate-too-high"
+
+    @pytest.mark.parametrize("stuck", [True, False])
+    @pytest.mark.parametrize("finished", [True, False])
+    def test_without_any_finding(self, stuck: bool, finished: bool) -> None:
+        found = diagnosis([], stuck=stuck, finished=finished)
+        assert found.candidates == ()
+        assert found.summary
+
+
+class TestPrescription:
+    """What winners prescribe."""
+
+    def test_nothing_where_nothing_won(self) -> None:
+        assert prescription_of([]) is None
+
+    def test_each_winners_treatment_in_turn_and_the_first_ones_gain(self) -> None:
+        found = prescription_of([trial(NORMALIZE, 0.4), trial(LOWER, 0.1)])
+        assert found is not None
+        assert found.steps == (NORMALIZE, LOWER)
+        assert found.remedy == "normalize-inputs"
+        assert found.from_update == 7
+        assert found.gain.fraction == pytest.approx(0.6)
+        assert found.gain.interval == pytest.approx((0.59, 0.61))
