@@ -1,7 +1,7 @@
 """Write the table *lecture → command → module → study* into the READMEs, from the chapter that each part carries.
 
-    python docs/make_tables.py            write
-    python docs/make_tables.py --check    say whether they are current; exit code 1 if not
+python docs/make_tables.py            write
+python docs/make_tables.py --check    say whether they are current; exit code 1 if not
 """
 
 from __future__ import annotations
