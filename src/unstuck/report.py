@@ -230,7 +230,7 @@ def plain(value: Any) -> Any:
 
 def _broken(part: Any) -> bool:
     if isinstance(part, list | tuple):
-        return any(isinstance(item, float) and not math.isfinite(item) for item in part)
+        return any(map(_broken, part))
     return isinstance(part, float) and not math.isfinite(part)
 
 
