@@ -16,6 +16,7 @@ MISMATCHED = [
     ("probabilities", "squared error"),
     ("probabilities", "negative log-likelihood"),
     ("shares", "binary cross-entropy of scores"),
+    ("shares", "cross-entropy"),
     ("shares", "negative log-likelihood"),
     ("scores", "negative log-likelihood"),
 ]

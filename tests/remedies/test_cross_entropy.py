@@ -89,6 +89,11 @@ def test_one_sigmoid_and_targets_of_any_type(shape: tuple[int, ...], number: tor
     assert torch.allclose(found, logits.sigmoid() - targets[:, None], atol=1e-6)
 
 
+def test_sigmoids_that_meet_class_numbers_were_meant_to_be_a_softmax() -> None:
+    found = slope(Ends(SATURATED, torch.sigmoid), CLASS, "shares")
+    assert torch.allclose(found, SATURATED.softmax(1) - ONE_HOT, atol=1e-6)
+
+
 @pytest.mark.parametrize("targets", [CLASS, ONE_HOT], ids=["classes", "one-hot"])
 def test_slope_of_scores(targets: Tensor) -> None:
     found = slope(Ends(SATURATED, nn.Identity()), targets, "scores")
@@ -150,12 +155,27 @@ def test_scores_are_made_log_probabilities_before_a_likelihood_judges_them() -> 
     assert treated.mean_loss(sample) == pytest.approx(expected, rel=1e-12)
 
 
+@pytest.mark.parametrize("last", [nn.Softmax(1), nn.Sigmoid()], ids=["softmax", "sigmoid"])
+def test_a_loss_that_squashes_once_more_judges_the_logits_behind_the_outputs(last: nn.Module) -> None:
+    """So that an answer can look as certain as it is."""
+    problem, scores = classifier(last, loss=nn.CrossEntropyLoss()), classifier(loss=nn.CrossEntropyLoss())
+    sample = problem.data.sample(24, chunk=24, seed=0)
+    kind = "shares" if isinstance(last, nn.Sigmoid) else "probabilities"
+    treated = CrossEntropy(outputs=kind, expects="scores").apply(problem.branch())
+    assert treated.mean_loss(sample) == pytest.approx(scores.mean_loss(sample), rel=1e-9)
+    assert treated.mean_loss(sample) != pytest.approx(problem.mean_loss(sample), rel=1e-3)
+    inputs = zoo.table()[0]
+    assert torch.equal(treated.model(inputs), problem.model(inputs))
+
+
 @pytest.mark.parametrize(
     ("kind", "form"),
     [
         ("probabilities", "cross-entropy"),
         ("probabilities", "squared error"),
         ("probabilities", "negative log-likelihood"),
+        ("shares", "cross-entropy"),
+        ("shares", "negative log-likelihood"),
         ("scores", "negative log-likelihood"),
     ],
 )

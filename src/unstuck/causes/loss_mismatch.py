@@ -1,10 +1,10 @@
 """Loss mismatch: the loss is flat where the model is wrong, or expects other outputs.
 
 What it means: softmax or sigmoid under a squared error has no slope where it is confidently wrong; softmax applied
-twice cannot express certainty; a likelihood of scores that are no log-probabilities has no lower end. How it shows:
-what the outputs are does not fit what the loss computes. What is mistaken for it: a learning rate that is too low
-(the slope is small, and ten times the rate does help). What to do: cross-entropy of the logits. References: the
-lecture's chapter 4; Glorot and Bengio 2010, §4.2.
+twice, or after a sigmoid, cannot express certainty; a likelihood of scores that are no log-probabilities has no
+lower end. How it shows: what the outputs are does not fit what the loss computes. What is mistaken for it: a
+learning rate that is too low (the slope is small, and ten times the rate does help). What to do: cross-entropy of
+the logits. References: the lecture's chapter 4; Glorot and Bengio 2010, §4.2.
 """
 
 from __future__ import annotations
@@ -56,6 +56,8 @@ def _mismatch(reading: OutputsReading) -> str:
         return "squared error on softmax: where the model is confidently wrong there is no slope"
     if kind == "shares" and form == "squared error" and reading.binary_targets:
         return "squared error on sigmoid: where the model is confidently wrong there is no slope"
+    if kind == "shares" and form == "cross-entropy":
+        return "the loss applies softmax to outputs that a sigmoid has bounded: no answer can look certain"
     if kind == "shares" and form == "binary cross-entropy of scores":
         return "sigmoid is applied twice, by the model and by the loss"
     if kind in ("scores", "probabilities", "shares") and form == "negative log-likelihood":

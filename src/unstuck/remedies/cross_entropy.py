@@ -65,7 +65,8 @@ class CrossEntropy:
         """The layer that goes and the loss that comes."""
         if self.outputs == "shares":
             return (
-                "-    torch.nn.Sigmoid(),  # at the end of the model\n-loss = ...\n+loss = torch.nn.BCEWithLogitsLoss()"
+                "-    torch.nn.Sigmoid(),  # at the end of the model\n-loss = ...\n"
+                "+loss = torch.nn.BCEWithLogitsLoss()  # torch.nn.CrossEntropyLoss() where targets are class numbers"
             )
         if self.outputs == "scores":
             return "-loss = torch.nn.NLLLoss()\n+loss = torch.nn.CrossEntropyLoss()"
@@ -84,12 +85,15 @@ def _classifies(outputs: OutputsReading) -> bool:
     if outputs.kind == "probabilities":
         return outputs.form != "unknown"
     if outputs.kind == "shares":
-        return outputs.binary_targets and outputs.form not in ("unknown", "binary cross-entropy")
+        one_each = outputs.binary_targets and outputs.form not in ("unknown", "binary cross-entropy")
+        return one_each or outputs.form in ("cross-entropy", "negative log-likelihood")
     return outputs.kind == "scores" and outputs.form == "negative log-likelihood"
 
 
 def entropy(model: nn.Module, batch: Batch, *, outputs: str) -> Tensor:
     """Cross-entropy of a model's outputs that are probabilities, shares or scores; class or one-hot targets.
+
+    Shares that meet class numbers were meant to be probabilities: their logits go through a softmax.
 
     Probabilities that have saturated to 0 and 1 have no logarithm to differentiate, so the logits are taken from
     where they are last seen: at the entrance of the softmax or sigmoid that made the outputs.
@@ -98,7 +102,7 @@ def entropy(model: nn.Module, batch: Batch, *, outputs: str) -> Tensor:
     with LogitsSeen() as seen:
         given = call(model, inputs)
     logits = given if outputs == "scores" else seen.behind(given, shares=outputs == "shares")
-    if outputs == "shares":
+    if outputs == "shares" and targets.numel() == logits.numel():
         return F.binary_cross_entropy_with_logits(logits, targets.view_as(logits).to(logits.dtype))
     return F.cross_entropy(logits, targets.to(logits.dtype) if targets.shape == logits.shape else targets)
 
