@@ -48,7 +48,7 @@ CASES: dict[tuple[str, ...], tuple[str, ...]] = {
     ("train", "targets.py:wrong_valid"): ("a batch of `valid`", "cannot be multiplied", "one argument"),
     ("measure", "targets.py:once"): ("train: the loader can be iterated only once", "hand over a DataLoader"),
     ("measure", "targets.py:no_pairs"): ("must be (inputs, targets); got Tensor", "give `step`"),
-    ("measure", "targets.py:broken_data"): ("`train` could not give a batch", "no sample", "iterate over the loader"),
+    ("measure", "targets.py:broken_data"): ("`train`", "could not be read", "no sample", "__getitem__"),
     ("measure", "targets.py:loss_of_each"): ("`loss` must give a scalar", "mean over the batch", "shape (4,)"),
     ("measure", "targets.py:loss_without_slope"): ("`loss` is not differentiable", "look for torch.no_grad()"),
     ("measure", "targets.py:loss_raising"): ("`loss` could not be called", "ValueError: first line;", "make their"),

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from tests.targets import TARGETS
 
 from unstuck import cli
@@ -153,7 +154,8 @@ def test_a_training_is_told_and_a_broken_one_warns(tmp_path: Path, capsys: Captu
     assert re.search(r"train loss +0\.\d+", printed)
     assert re.search(r"train accuracy +\d+ %", printed)
     assert "12 updates" in printed
-    assert noticed == ""
+    weights = Path(noticed.strip().rpartition(" ")[2])
+    assert all(tensor.isfinite().all() for tensor in torch.load(weights, weights_only=True).values())
     assert cli.run(["train", "targets.py:diverging", "--updates", "50", "--quiet", "--out", str(tmp_path / "run")]) == 0
     printed, noticed = capsys.readouterr()
     at = read(tmp_path / "run" / "report.json")["broke_at"]
