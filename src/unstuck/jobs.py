@@ -78,7 +78,7 @@ def on_processes(executor: Executor, origin: Origin) -> Runner:
 def _perform_there(origin: Origin, restore: Callable[[Any], Any] | None, task: Task) -> ArmRun:
     with generators_kept(), fixed_threads(origin.threads):
         ground = origin.ground()
-        return perform(dataclasses.replace(ground, problem=dataclasses.replace(ground.problem, restore=restore)), task)
+        return perform(dataclasses.replace(ground, problem=ground.problem.changed(restore=restore)), task)
 
 
 @cache

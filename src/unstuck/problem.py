@@ -266,6 +266,13 @@ class Problem:
                 weight += terms
         return total / weight
 
+    def changed(self, **fields: Any) -> Problem:
+        """The same problem with some fields exchanged, reading the same data: a recorded stream stays recorded."""
+        changed = dataclasses.replace(self, **fields)
+        if changed.train is self.train and changed.valid is self.valid:
+            changed.__dict__.update(data=self.data, valid_data=self.valid_data)
+        return changed
+
     def branch(self, at: Snapshot | None = None) -> Problem:
         """A copy that can be walked: model, loss, optimizer and scheduler in one copy, so that they stay wired.
 
@@ -283,15 +290,13 @@ class Problem:
                 )
             except Exception as error:  # noqa: BLE001 - any module may refuse, in any way
                 return self._branch_of_fresh(error, at)
-        branch = dataclasses.replace(
-            self,
+        branch = self.changed(
             model=model,
             loss=loss,
             training_step=training_step,
             optimizer=optimizer,
             scheduler=scheduler,
         )
-        branch.__dict__.update(data=self.data, valid_data=self.valid_data)
         if at is not None:
             at.restore(branch)
         return branch
@@ -306,15 +311,13 @@ class Problem:
             given = self.fresh()
         made = given if isinstance(given, Problem) else Problem(**given)
         _check_alike(self, made)
-        branch = dataclasses.replace(
-            self,
+        branch = self.changed(
             model=made.model,
             loss=made.loss,
             step=made.step,
             optimizer=made.optimizer,
             scheduler=made.scheduler,
         )
-        branch.__dict__.update(data=self.data, valid_data=self.valid_data)
         take_hooks(Forward(branch))
         (at or Snapshot.of(self)).restore(branch)
         for mine, its in zip(self.model.modules(), branch.model.modules(), strict=True):

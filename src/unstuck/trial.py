@@ -262,7 +262,7 @@ def _judged_alike(ground: Ground, arms: Sequence[Arm]) -> Ground:
         for remedy in arm.treatment:
             branch = remedy.apply(branch)
         if branch.restore is not None:
-            return dataclasses.replace(ground, problem=dataclasses.replace(ground.problem, restore=branch.restore))
+            return dataclasses.replace(ground, problem=ground.problem.changed(restore=branch.restore))
     return ground
 
 

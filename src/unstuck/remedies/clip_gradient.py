@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
@@ -31,7 +30,7 @@ class ClipGradient:
 
     def apply(self, branch: Problem) -> Problem:
         """The branch, clipping."""
-        return dataclasses.replace(branch, clip_norm=self.norm)
+        return branch.changed(clip_norm=self.norm)
 
     def says(self) -> str:
         """In a sentence."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -50,7 +49,7 @@ class CrossEntropy:
     def apply(self, branch: Problem) -> Problem:
         """The branch following cross-entropy."""
         step = partial(entropy, outputs=self.outputs)
-        return dataclasses.replace(branch, training_step=step, restore=self._restore())
+        return branch.changed(training_step=step, restore=self._restore())
 
     def _restore(self) -> Callable[[Tensor], Tensor] | None:
         if self.outputs == "scores":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar, Self
@@ -34,7 +33,7 @@ class DecayLearningRate:
         """The branch under the new schedule."""
         factor = partial(inverse_square_root, over=self.over)
         scheduler = torch.optim.lr_scheduler.LambdaLR(branch.optimizer, factor)
-        return dataclasses.replace(branch, scheduler=scheduler, schedule_every="update")
+        return branch.changed(scheduler=scheduler, schedule_every="update")
 
     def says(self) -> str:
         """In a sentence."""

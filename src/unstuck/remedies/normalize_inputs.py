@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
-from unstuck.probes.inputs import InputsReading, first_input, moments
+from unstuck.errors import InputError
+from unstuck.probes.inputs import InputsReading, first_inputs, moments
 from unstuck.problem import Problem
 from unstuck.reading import Readings
 from unstuck.remedy import Intervention
@@ -42,10 +42,11 @@ class NormalizeInputs:
 
     def apply(self, branch: Problem) -> Problem:
         """The branch's model behind a standardization of its first input."""
-        parts = [first_input(batch) for batch in branch.data.sample(SAMPLES, chunk=SAMPLES, seed=0)]
-        inputs = torch.cat([part for part in parts if part is not None])
+        inputs = first_inputs(branch.data.sample(SAMPLES, chunk=SAMPLES, seed=0))
+        if inputs is None:
+            raise InputError("normalize-inputs: the inputs hold no finite floating-point numbers to standardize")
         model = Standardized(branch.model, *standardization(inputs, self.axis), axis=self.axis)
-        return dataclasses.replace(branch, model=model.to(branch.device))
+        return branch.changed(model=model.to(branch.device))
 
     def says(self) -> str:
         """In a sentence."""
