@@ -39,3 +39,9 @@ def _parts(scheduler: Any) -> Iterator[Any]:
         yield scheduler
         for part in getattr(scheduler, "_schedulers", ()):
             yield from _parts(part)
+
+
+def scaled_rate_diff(optimizer: torch.optim.Optimizer, factor: float) -> str:
+    """The line of code that builds the optimizer, before and after its rate is multiplied by ``factor``."""
+    rate, name = float(optimizer.param_groups[0]["lr"]), type(optimizer).__name__
+    return f"-optimizer = {name}(..., lr={rate:g})\n+optimizer = {name}(..., lr={rate * factor:g})"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
-from unstuck.methods.schedule import scale_rates
+from unstuck.methods.schedule import scale_rates, scaled_rate_diff
 from unstuck.probes.step import StepReading
 from unstuck.problem import Problem
 from unstuck.reading import Readings
@@ -48,6 +48,4 @@ class LowerLearningRate:
 
     def diff(self, problem: Problem) -> str:
         """The changed argument of the optimizer."""
-        rate = float(problem.optimizer.param_groups[0]["lr"])
-        name = type(problem.optimizer).__name__
-        return f"-optimizer = {name}(..., lr={rate:g})\n+optimizer = {name}(..., lr={rate * self.factor:g})"
+        return scaled_rate_diff(problem.optimizer, self.factor)
