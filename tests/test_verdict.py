@@ -185,6 +185,22 @@ class TestVerdict:
         assert "lower-learning-rate" in found.summary
         assert found.confidence < diagnosis([WELL, LOW]).confidence
 
+    def test_a_signal_that_was_not_put_to_a_trial_is_not_passed_over(self) -> None:
+        """The budget may have been too small."""
+        found = diagnosis([HIGH, WELL])
+        assert found.cause == "healthy"
+        assert "learning-rate-too-high" in found.summary
+        assert "no remedy was tried" in found.summary
+        assert found.confidence <= 0.5
+        assert "no cause shows a signal" not in found.decided_by
+
+    def test_a_certain_sign_says_why_there_was_no_trial(self) -> None:
+        wired = diagnosis([finding("broken-wiring", 0.95, certain=True), WELL])
+        spoiled = diagnosis([finding("non-finite", 0.98, certain=True, treatable=False), WELL])
+        assert (wired.cause, spoiled.cause) == ("broken-wiring", "non-finite")
+        assert "budget" in wired.decided_by
+        assert "code or data" in spoiled.decided_by
+
     def test_a_certain_sign_without_a_remedy_is_the_cause_with_advice(self) -> None:
         fact = finding("non-finite", 0.98, certain=True, treatable=False, advice="clean the data")
         found = diagnosis([fact, NOT_WELL], stuck=True)

@@ -102,7 +102,12 @@ def _certain(finding: Finding, candidates: tuple[str, ...]) -> Diagnosis:
         proof="likely",
         summary=f"{_sentence(finding)} {_capital(finding.judgement.advice)}".strip(),
         candidates=candidates,
-        decided_by="a certain sign; no remedy can be tried for it without changing your code or data",
+        decided_by="a certain sign; "
+        + (
+            "the budget was too small to try a remedy"
+            if finding.judgement.treatable
+            else "no remedy can be tried for it without changing your code or data"
+        ),
     )
 
 
@@ -112,29 +117,33 @@ def _healthy(
     well = [finding for finding in findings if finding.cause in {cause.slug for cause in causes if not cause.fault}]
     signs = [finding.cause for finding in findings if finding.signal and finding not in well]
     tried = sorted({str(trial.remedy) for trial in trials if trial.remedy})
-    advice = f" There were signs of {' and '.join(signs)}, but trying {', '.join(tried)} gained nothing material."
+    outcome = f"trying {', '.join(tried)} gained nothing material" if tried else "no remedy was tried"
+    advice = f" There were signs of {' and '.join(signs)}, but {outcome}."
     facts = [finding for finding in findings if finding.signal and finding.judgement.certain]
     if facts and facts[0].judgement.evidence:
         advice += f" Worth a look all the same: {facts[0].judgement.evidence[0].says}."
     return Diagnosis(
         cause=well[0].cause if well else "healthy",
-        confidence=0.75 if signs else 0.9,
+        confidence=0.9 if not signs else 0.75 if tried else 0.5,
         proof="likely",
-        summary=f"{_sentence(well[0]) if well else 'Nothing is wrong.'}{advice if signs and tried else ''}",
+        summary=f"{_sentence(well[0]) if well else 'Nothing is wrong.'}{advice if signs else ''}",
         candidates=candidates,
-        decided_by="trials that gained nothing" if tried else "the readings: no cause shows a signal",
+        decided_by="trials that gained nothing"
+        if tried
+        else f"the readings: {'the training is not stuck' if signs else 'no cause shows a signal'}",
     )
 
 
 def _unknown(ranked: Sequence[Finding], trials: Sequence[Trial], candidates: tuple[str, ...]) -> Diagnosis:
     tried = sorted({str(trial.remedy) for trial in trials if trial.remedy})
     what = f"none of the remedies tried helps ({', '.join(tried)})" if tried else "no remedy could be tried"
-    nearest = " and ".join(f"{finding.cause} (score {finding.score:.2f})" for finding in ranked[:2])
+    named = " and ".join(f"{finding.cause} (score {finding.score:.2f})" for finding in ranked[:2])
+    nearest = f" Nearest are {named}." if named else ""
     return Diagnosis(
         cause=UNKNOWN,
         confidence=0.2,
         proof="unknown",
-        summary=f"The training is stuck, and {what}. Nearest are {nearest}. A larger budget, or the problem as it was "
+        summary=f"The training is stuck, and {what}.{nearest} A larger budget, or the problem as it was "
         "before training (`fresh`), would help to decide.",
         candidates=candidates,
         decided_by="the evidence does not decide",
