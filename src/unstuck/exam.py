@@ -9,6 +9,7 @@ from typing import Any
 from unstuck.budget import Budget, Cost
 from unstuck.cause import Cause
 from unstuck.errors import InputError
+from unstuck.numerics.statistics import trend
 from unstuck.probes.direction import Direction, DirectionReading, of_run
 from unstuck.probes.finite import FiniteReading
 from unstuck.probes.outputs import OutputsReading
@@ -16,6 +17,9 @@ from unstuck.problem import Problem, Snapshot
 from unstuck.reading import Measured, Probe, Reading, Readings, measured
 from unstuck.view import View, view_of
 from unstuck.walk import Run, walk
+
+FEWEST_LOSSES = 8
+"""Losses that a trend is fitted to, at least."""
 
 KEPT = (0.0, 0.125, 0.25, 0.5, 1.0)
 """Where in the window snapshots are kept: denser at the start, where damage is done."""
@@ -132,8 +136,18 @@ def is_stuck(readings: Readings) -> bool:
     walks, outputs = readings.get(DirectionReading), readings.get(OutputsReading)
     if walks is None:
         return True
-    if walks.latest.falls:
+    collapsed = outputs is not None and outputs.latest.above_constant and not _still_falls(walks.latest)
+    if walks.latest.falls and not collapsed:
         return False
     if walks.latest.broke_at is not None or outputs is None or outputs.latest.constant is None:
         return True
     return outputs.latest.above_constant
+
+
+def _still_falls(walk: DirectionReading) -> bool:
+    """Whether the later half of the walk falls: a spike at the start and a dead network after it are no progress."""
+    later = walk.losses[len(walk.losses) // 2 :]
+    if len(later) < FEWEST_LOSSES:
+        return walk.falls
+    fitted = trend(later)
+    return fitted.slope + fitted.standard_error < 0

@@ -28,6 +28,9 @@ CRITICAL = 0.1
 MATERIAL = 0.02
 """Share of the loss that a way down has to remove to count as one."""
 
+NEAR = 0.2
+"""Of the typical gradient: one that is below its noise but larger than this was not resolved by the sample."""
+
 ADVANTAGE = 3.0
 """How much farther down than the gradient's own way a way out has to lead."""
 
@@ -50,7 +53,8 @@ def _score(slope: GradientReading, curvature: SpectrumReading, ways: EscapeReadi
     if not slope.negligible:
         return 0.7 if ways.symmetric > 0 and ways.perturbed_drop > ways.gradient_drop else 0.1
     needed = max(ADVANTAGE * ways.gradient_drop, MATERIAL * abs(ways.loss))
-    if curvature.negative and curvature.newton_residual < CRITICAL and ways.curvature_drop > needed:
+    near = slope.norm <= NEAR * slope.typical
+    if near and curvature.negative and curvature.newton_residual < CRITICAL and ways.curvature_drop > needed:
         return 0.9
     if ways.symmetric > 0 and ways.perturbed_drop > needed:
         return 0.8
