@@ -35,6 +35,14 @@ def test_the_lectures_saddle_is_left_along_the_diagonal(length: float) -> None:
     assert float(found[0]) * float(found[1]) > 0  # of (1, 1) and (1, −1) the one that leads down
 
 
+def test_the_sign_of_the_length_is_that_of_the_way() -> None:
+    forth, back = (
+        move(EscapeSaddle(way="negative curvature", length=length, update=0), zoo.problem(zoo.perceptron))
+        for length in (0.5, -0.5)
+    )
+    assert torch.allclose(forth, -back, atol=1e-12)
+
+
 def test_the_move_is_along_the_lowest_eigenvalue() -> None:
     problem = zoo.problem(zoo.perceptron)
     found = move(EscapeSaddle(way="negative curvature", length=0.25, update=0), problem)
