@@ -49,8 +49,15 @@ def _lazy(weight: History[WeightReading], direction: History[DirectionReading]) 
     grown = weight.latest.size - weight.first.size
     says = f"in {direction.latest.updates} updates the weights grew by {grown:.2g}"
     evidence = Evidence(reading="weight", update=0, value=grown, unit="unit", expected="more", says=says)
-    return Judgement(score=0.9 if abs(grown) < 1e-3 else 0.0, evidence=(evidence,))
+    return Judgement(score=0.55 if abs(grown) < 1e-3 else 0.0, evidence=(evidence,))
 
+
+def _fated(weight: History[WeightReading]) -> Judgement:
+    return Judgement(score=0.9)
+
+
+FATE = Cause(slug="fate", means="it was to be", chapter=0, judge=_fated)
+"""Always sure, and without a remedy."""
 
 LAZY = Cause(slug="lazy", means="the weights hardly move", chapter=0, judge=_lazy, remedies=(RaiseLearningRate,))
 
@@ -71,8 +78,9 @@ def crawling() -> Problem:
 
 def test_a_strangers_probe_and_cause_are_used_like_ours() -> None:
     ours = [cause for cause in causes.ALL if cause.slug != "learning-rate-too-low"]
-    report = diagnose(crawling(), budget=400, probes=[*probes.ALL, Weight], causes=[LAZY, *ours])
+    report = diagnose(crawling(), budget=400, probes=[*probes.ALL, Weight], causes=[LAZY, FATE, *ours])
     assert report.cause == "lazy", report.summary
+    assert [finding.cause for finding in report.findings[:2]] == ["lazy", "fate"]  # the diagnosed one, then by score
     assert "hardly move" in report.summary.lower()
     assert report.document["prescription"]["remedy"] == "raise-learning-rate"
     sizes = report.document["readings"]["weight"]

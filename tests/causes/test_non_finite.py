@@ -41,7 +41,9 @@ def test_what_the_walk_ran_into_is_a_suspicion_that_shorter_steps_may_cure(kind:
 
 def test_finite_numbers_are_no_sign() -> None:
     assert finding(NON_FINITE).score == 0.0
-    assert NON_FINITE.finding(only(FINITE)).score == 0.0  # the walk is welcome, and not needed
+    alone = NON_FINITE.finding(only(FINITE))  # the walk is welcome, and not needed
+    assert alone.score == 0.0
+    assert alone.unknown_because is None
 
 
 def test_unknown_without_its_probe() -> None:
