@@ -18,7 +18,8 @@ SOURCE = ROOT / "src"
 LAYERS = (
     ("errors", "progress", "budget", "vector", "numerics", "ledger", "executor"),
     (
-        *("untouched", "data", "branching", "forward", "initial", "hessian", "problem", "check", "target", "walk"),
+        *("untouched", "ranks", "data", "branching", "forward", "initial", "curvature", "snapshot", "problem"),
+        *("check", "target", "walk"),
         *("device", "accuracy", "plot", "methods"),
     ),
     ("fleet", "view", "reading", "remedy", "cause"),

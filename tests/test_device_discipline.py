@@ -15,8 +15,8 @@ from torch.overrides import TorchFunctionMode
 from unstuck import probes
 from unstuck.budget import Budget
 from unstuck.data import Data
-from unstuck.problem import Snapshot
 from unstuck.remedy import Remedy
+from unstuck.snapshot import Snapshot
 from unstuck.view import view_of
 from unstuck.walk import walk
 

@@ -12,11 +12,11 @@ from tests.trials import ground, unheard
 from unstuck.errors import InputError
 from unstuck.executor import processes
 from unstuck.jobs import Origin, on_processes
-from unstuck.problem import Snapshot
 from unstuck.remedies.cross_entropy import CrossEntropy
 from unstuck.remedies.lower_learning_rate import LowerLearningRate
 from unstuck.remedies.normalize_inputs import NormalizeInputs
 from unstuck.remedy import Remedy
+from unstuck.snapshot import Snapshot
 from unstuck.target import load
 from unstuck.trial import compare
 from unstuck.walk import fixed_threads

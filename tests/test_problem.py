@@ -14,13 +14,14 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from unstuck.errors import InputError
-from unstuck.problem import Problem, Snapshot
+from unstuck.problem import Problem
 from unstuck.remedies.cross_entropy import CrossEntropy
 from unstuck.remedies.decay_learning_rate import DecayLearningRate
 from unstuck.remedies.escape_saddle import EscapeSaddle
 from unstuck.remedies.normalize_inputs import NormalizeInputs
 from unstuck.remedies.reinitialize import Reinitialize
 from unstuck.remedies.train_all_parameters import TrainAllParameters
+from unstuck.snapshot import Snapshot
 from unstuck.vector import flatten
 from unstuck.walk import walk
 

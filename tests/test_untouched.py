@@ -17,7 +17,7 @@ from unstuck import probes, remedies
 from unstuck.budget import Budget
 from unstuck.probes.escape import Escape
 from unstuck.probes.inputs import Inputs
-from unstuck.problem import Problem, Snapshot
+from unstuck.problem import Problem
 from unstuck.reading import measured
 from unstuck.remedies.add_momentum import AddMomentum
 from unstuck.remedies.clip_gradient import ClipGradient
@@ -30,6 +30,7 @@ from unstuck.remedies.raise_learning_rate import RaiseLearningRate
 from unstuck.remedies.reinitialize import Reinitialize
 from unstuck.remedies.train_all_parameters import TrainAllParameters
 from unstuck.remedy import Remedy
+from unstuck.snapshot import Snapshot
 from unstuck.trial import Ground, compare
 from unstuck.untouched import attributes_kept, generators_kept, in_mode, seed_all, seeded, without_hooks
 from unstuck.view import View, view_of

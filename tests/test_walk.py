@@ -14,7 +14,8 @@ from tests.untouched import content
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from unstuck.problem import Problem, Snapshot
+from unstuck.problem import Problem
+from unstuck.snapshot import Snapshot
 from unstuck.walk import CHECK_EVERY, Run, walk
 
 LONG = 13

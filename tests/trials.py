@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from unstuck.problem import Problem, Snapshot
+from unstuck.problem import Problem
 from unstuck.reading import Readings
 from unstuck.remedy import Intervention, Remedy
+from unstuck.snapshot import Snapshot
 from unstuck.trial import SHORTEST, Ground, Trial, compare
 from unstuck.walk import walk
 

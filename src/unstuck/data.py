@@ -55,6 +55,12 @@ def samples_in(batch: Batch) -> int:
     return next((len(tensor) for tensor in tensors_of(batch) if tensor.dim() > 0), 1)
 
 
+def first_samples(batch: Batch, count: int) -> Batch:
+    """The batch cut to its first samples: every tensor as long as the batch is cut, others stay."""
+    length = samples_in(batch)
+    return map_tensors(lambda tensor: tensor[:count] if tensor.dim() > 0 and len(tensor) == length else tensor, batch)
+
+
 class Data:
     """A loader read without touching it."""
 

@@ -24,11 +24,12 @@ from unstuck.exam import Observation, Record, deep_look, first_look, is_stuck
 from unstuck.executor import processes
 from unstuck.jobs import Origin, on_processes
 from unstuck.probes.outputs import OutputsReading
-from unstuck.problem import Problem, Snapshot
+from unstuck.problem import Problem
 from unstuck.progress import Progress, silent
 from unstuck.reading import Readings
 from unstuck.remedy import Remedy
 from unstuck.report import Report
+from unstuck.snapshot import Snapshot
 from unstuck.trial import Ground, Runner, Trial, compare, horizon_for, in_turn, updates_of
 from unstuck.untouched import generators_kept, loader_generators
 from unstuck.verdict import prescription_of, verdict_of, winner

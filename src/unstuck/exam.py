@@ -13,8 +13,9 @@ from unstuck.numerics.statistics import trend
 from unstuck.probes.direction import Direction, DirectionReading, of_run
 from unstuck.probes.finite import FiniteReading
 from unstuck.probes.outputs import OutputsReading
-from unstuck.problem import Problem, Snapshot
+from unstuck.problem import Problem
 from unstuck.reading import Measured, Probe, Reading, Readings, measured
+from unstuck.snapshot import Snapshot
 from unstuck.view import View, view_of
 from unstuck.walk import Run, walk
 

@@ -14,8 +14,9 @@ import torch
 from unstuck.data import Batch, tensors_of
 from unstuck.device import place
 from unstuck.errors import InputError
-from unstuck.problem import Problem, Snapshot
+from unstuck.problem import Problem
 from unstuck.remedy import Remedy
+from unstuck.snapshot import Snapshot
 from unstuck.target import load
 from unstuck.trial import ArmRun, Ground, Runner, Task, perform
 from unstuck.untouched import generators_kept

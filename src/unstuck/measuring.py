@@ -14,9 +14,10 @@ from unstuck.budget import Budget, Cost
 from unstuck.check import check
 from unstuck.errors import InputError
 from unstuck.exam import Record, look
-from unstuck.problem import Problem, Snapshot
+from unstuck.problem import Problem
 from unstuck.progress import Progress, silent
 from unstuck.reading import Probe, R, Reading, Readings
+from unstuck.snapshot import Snapshot
 from unstuck.untouched import generators_kept, loader_generators
 from unstuck.view import View, view_of
 from unstuck.walk import fixed_threads, threads_for

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
@@ -15,12 +14,17 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from unstuck.branching import copied
-from unstuck.data import Batch, Data, map_tensors, samples_in
+from unstuck.curvature.hessian import MEMORY, Hessian, Part
+from unstuck.curvature.loss import gradient_of
+from unstuck.data import Batch, Data, first_samples, map_tensors, samples_in
 from unstuck.errors import InputError
 from unstuck.forward import Forward
-from unstuck.hessian import Hessian, gradient_of
+from unstuck.snapshot import Snapshot, check_alike
 from unstuck.untouched import attributes_kept, generators_kept, in_mode, seeded, take_hooks, without_hooks
 from unstuck.vector import Point
+
+REHEARSED = 8
+"""Samples on which the way to make Hessian-vector products is chosen."""
 
 LossFunction = Callable[[Any, Any], Tensor]
 """(outputs, targets) → scalar, the mean over the batch."""
@@ -237,15 +241,43 @@ class Problem:
         return gradient_of(partial(self.loss_at, batch=batch, mode=mode, seed=seed), point)[1]
 
     def hessian_at(
-        self, point: Mapping[str, Tensor], *batches: Batch, mode: Mode = "training", seed: int = 0
+        self,
+        point: Mapping[str, Tensor],
+        *batches: Batch,
+        mode: Mode = "training",
+        seed: int = 0,
+        memory: int = MEMORY,
+        tune: bool = False,
     ) -> Hessian:
-        """The Hessian of the mean loss over the batches, weighed by their terms, as an operator."""
+        """The Hessian of the mean loss over the batches, weighed by their terms, as an operator.
+
+        Args:
+            point: θ; some of the parameters alone give the diagonal block of these.
+            batches: the data.
+            mode: how the model is run.
+            seed: fixes the dropout masks.
+            memory: bytes of graphs that are kept between products, at most.
+            tune: choose the faster way to make products by the clock.
+        """
         total = sum(self.terms(batch) for batch in batches)
+
+        def part(batch: Batch) -> Part:
+            loss = partial(self.loss_at, batch=batch, mode=mode, seed=seed)
+            return Part(loss=loss, share=self.terms(batch) / total, samples=samples_in(batch))
+
+        few = first_samples(batches[0], REHEARSED)
+        try:
+            with torch.no_grad():
+                self.loss_at(point, few, mode=mode, seed=seed)
+        except Exception:  # noqa: BLE001 - a model may refuse so few samples, in any way
+            few = batches[0]
         return Hessian(
-            [partial(self.loss_at, batch=batch, mode=mode, seed=seed) for batch in batches],
-            [self.terms(batch) / total for batch in batches],
+            [part(batch) for batch in batches],
             point,
-            None if self.precision is None else torch.finfo(self.precision).eps,
+            rehearsal=part(few),
+            resolution=None if self.precision is None else torch.finfo(self.precision).eps,
+            memory=memory,
+            tune=tune,
         )
 
     def mean_loss(
@@ -310,7 +342,7 @@ class Problem:
         with generators_kept():
             given = self.fresh()
         made = given if isinstance(given, Problem) else Problem(**given)
-        _check_alike(self, made)
+        check_alike(self, made)
         branch = self.changed(
             model=made.model,
             loss=made.loss,
@@ -325,60 +357,3 @@ class Problem:
         for own, its_own in zip(self.model.parameters(), branch.model.parameters(), strict=True):
             its_own.requires_grad_(own.requires_grad)
         return branch
-
-
-@dataclass(frozen=True, kw_only=True)
-class Snapshot:
-    """The state of a problem at one update: parameters and buffers of model and losses, optimizer, scheduler."""
-
-    update: int = 0
-    tensors: Mapping[str, Tensor]
-    optimizer: Mapping[str, Any]
-    scheduler: Mapping[str, Any] | None
-
-    @staticmethod
-    def of(problem: Problem, update: int = 0) -> Snapshot:
-        """A copy of the problem's present state."""
-        return Snapshot(
-            update=update,
-            tensors={name: tensor.detach().clone() for name, tensor in _state(problem).items()},
-            optimizer=copy.deepcopy(problem.optimizer.state_dict()),
-            scheduler=None if problem.scheduler is None else copy.deepcopy(problem.scheduler.state_dict()),
-        )
-
-    def restore(self, problem: Problem) -> None:
-        """Write this state into a branch."""
-        with torch.no_grad():
-            for name, tensor in _state(problem).items():
-                tensor.copy_(self.tensors[name])
-        # Copied: torch takes the tensors of a state dict as they are, and later updates write into them.
-        problem.optimizer.load_state_dict(copy.deepcopy(dict(self.optimizer)))
-        if problem.scheduler is not None and self.scheduler is not None:
-            problem.scheduler.load_state_dict(copy.deepcopy(dict(self.scheduler)))
-
-
-def _check_alike(problem: Problem, made: Problem) -> None:
-    """Raise InputError where what ``fresh`` made cannot be given the problem's state."""
-    (mine, own), (its, groups) = (
-        (
-            {name: tensor.shape for name, tensor in _state(each).items()},
-            [len(group["params"]) for group in each.optimizer.param_groups],
-        )
-        for each in (problem, made)
-    )
-    differs = sorted(name for name in mine | its if mine.get(name) != its.get(name))
-    if differs:
-        raise InputError(
-            f"`fresh` builds another model: {differs[0]} is {mine.get(differs[0])} in the problem and "
-            f"{its.get(differs[0])} in what `fresh` gives; it must build the same model and loss"
-        )
-    if own != groups:
-        raise InputError(
-            f"`fresh` builds another optimizer: the problem's holds {own} parameters per group, that of `fresh` "
-            f"{groups}; it must build the same one"
-        )
-
-
-def _state(problem: Problem) -> dict[str, Tensor]:
-    run = Forward(problem)
-    return dict(run.named_parameters()) | dict(run.named_buffers())

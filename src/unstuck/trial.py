@@ -16,8 +16,9 @@ from typing import Any, Literal
 from unstuck.data import Batch
 from unstuck.decision import Decision, Ends, Verdict, decide
 from unstuck.numerics.statistics import Interval
-from unstuck.problem import Problem, Snapshot
+from unstuck.problem import Problem
 from unstuck.remedy import Remedy
+from unstuck.snapshot import Snapshot
 from unstuck.untouched import derived_seed
 from unstuck.walk import walk
 

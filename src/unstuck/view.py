@@ -6,11 +6,13 @@ from functools import cached_property, partial
 
 import torch
 
+from unstuck.curvature.hessian import Hessian
+from unstuck.curvature.loss import gradient_of
 from unstuck.data import Batch, samples_in
-from unstuck.hessian import Hessian, gradient_of
 from unstuck.numerics.krylov import SymmetricOperator
 from unstuck.numerics.lanczos import Extremes, extreme_eigenpairs
-from unstuck.problem import Problem, Snapshot
+from unstuck.problem import Problem
+from unstuck.snapshot import Snapshot
 from unstuck.untouched import derived_seed
 from unstuck.vector import Point
 

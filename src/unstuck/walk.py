@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 from unstuck.data import Batch, tensors_of
-from unstuck.problem import Problem, Snapshot
+from unstuck.problem import Problem
+from unstuck.snapshot import Snapshot
 from unstuck.untouched import derived_seed, generators_kept, in_mode, seed_all
 
 CHECK_EVERY = 16

@@ -10,8 +10,9 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from unstuck.budget import Budget
 from unstuck.data import Batch
-from unstuck.problem import Problem, Snapshot
+from unstuck.problem import Problem
 from unstuck.reading import Probe
+from unstuck.snapshot import Snapshot
 from unstuck.view import View, view_of
 
 

@@ -9,8 +9,9 @@ import torch
 from tests import zoo
 from tests.readings import DIRECTION, STEP, only
 
-from unstuck.problem import Problem, Snapshot
+from unstuck.problem import Problem
 from unstuck.remedies.clip_gradient import ClipGradient
+from unstuck.snapshot import Snapshot
 from unstuck.walk import walk
 
 RATE = 0.1

@@ -56,6 +56,9 @@ class SymmetricOperator(Protocol):
 
     def __matmul__(self, vector: Tensor, /) -> Tensor: ...
 
+    def block(self, vectors: Tensor, /) -> Tensor:
+        """H times each row of a (k, n) matrix; for many vectors at once this may be cheaper."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class OperatorFromProduct:
@@ -68,6 +71,10 @@ class OperatorFromProduct:
 
     def __matmul__(self, vector: Tensor) -> Tensor:
         return self.product(vector)
+
+    def block(self, vectors: Tensor) -> Tensor:
+        """H times each row of a (k, n) matrix."""
+        return torch.stack([self.product(vector) for vector in vectors])
 
 
 class Basis:

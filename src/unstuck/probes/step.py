@@ -15,8 +15,8 @@ import plotly.graph_objects as go
 
 from unstuck import plot
 from unstuck.budget import Budget
+from unstuck.curvature.scaled import preconditioned
 from unstuck.data import Batch
-from unstuck.hessian import Preconditioned
 from unstuck.methods.update import scale, stability_limit
 from unstuck.reading import Estimate, Reading, quantity
 from unstuck.untouched import in_mode, seeded
@@ -166,5 +166,5 @@ def _sharpness(view: View) -> tuple[Estimate | None, float | None, str]:
     sigma = scale(view.problem.optimizer, named)
     if sigma is None:
         return None, None, "the optimizer has no state yet, so σ is not known"
-    top = view.ends_of(Preconditioned(view.hessian, flatten(sigma)), purpose=22).largest
+    top = view.ends_of(preconditioned(view.hessian, flatten(sigma)), purpose=22).largest
     return Estimate(top.values[-1], top.bounds[-1]), limit.curvature, limit.rule

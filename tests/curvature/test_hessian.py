@@ -10,7 +10,9 @@ from tests import by_hand, zoo
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from unstuck.hessian import Hessian, Preconditioned, gradient_of
+from unstuck.curvature.hessian import Hessian
+from unstuck.curvature.loss import gradient_of
+from unstuck.curvature.scaled import Scaled, preconditioned
 from unstuck.problem import Problem
 from unstuck.vector import flatten, unflatten
 
@@ -29,7 +31,7 @@ def ragged(problem: Problem) -> tuple[Any, ...]:
     return tuple(problem.data.sample(count, chunk=count, seed=count)[0] for count in (7, 2, 3))
 
 
-def dense(hessian: Hessian | Preconditioned) -> Tensor:
+def dense(hessian: Hessian | Scaled) -> Tensor:
     return torch.stack([hessian @ column for column in torch.eye(hessian.dimension, dtype=hessian.dtype)])
 
 
@@ -217,4 +219,4 @@ def test_preconditioned() -> None:
     sigma = torch.rand(hessian.dimension, dtype=DOUBLE, generator=torch.Generator().manual_seed(0)) + 0.1
     root = torch.diag(sigma**-0.5)
     expected = root @ dense(hessian) @ root
-    torch.testing.assert_close(dense(Preconditioned(hessian, sigma)), expected, rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(dense(preconditioned(hessian, sigma)), expected, rtol=1e-9, atol=1e-12)

@@ -1,0 +1,1 @@
+"""Second derivatives of a loss at a point, as operators: ``operator @ vector``."""

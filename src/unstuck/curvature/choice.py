@@ -1,0 +1,136 @@
+"""Which engine serves a model: by what it is made of, by size and by agreement, never by a clock.
+
+A few samples are enough to learn whether torch can differentiate the loss twice and symmetrically, how much
+arithmetic a pass takes and how much memory a kept graph holds. The rules rest on measurements on the CPU:
+
+* a kept graph costs 1.0 to 2.3 gradients per product and is built at the price of two;
+* where convolutions do the work, the linearized gradient costs about two thirds of that, but tracing it takes as
+  long as ten gradients of a large batch; it is used for such batches alone, and after both agreed on a vector;
+* vectors go through a graph together only where calls, not arithmetic, take the time.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from unstuck.curvature.engines import (
+    Engine,
+    FlatLoss,
+    KeptGraph,
+    Linearized,
+    agree,
+    raise_if_out_of_memory,
+    symmetric,
+)
+
+LINEARIZED_FROM = 5e8
+"""Operations of a forward pass from which tracing a convolutional network pays."""
+
+BATCHED_UP_TO = 5e7
+"""Operations of a forward pass up to which calls take the time, so that vectors go together."""
+
+TIMED = 3
+"""Products that are timed where the caller asks for the clock."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a rehearsal on a few samples has shown.
+
+    Attributes:
+        exact: whether torch's second derivative exists and is symmetric.
+        operations: of a forward pass, per sample.
+        kept_bytes: of a kept graph, per sample.
+        convolutions: whether they take half of the operations.
+    """
+
+    exact: bool
+    operations: float = 0.0
+    kept_bytes: float = 0.0
+    convolutions: bool = False
+
+    def batched(self, samples: int) -> bool:
+        """Whether blocks of vectors go through a graph of so many samples together."""
+        return self.operations * samples <= BATCHED_UP_TO
+
+    def linearized(self, samples: int) -> bool:
+        """Whether a linearized gradient is worth its tracing for so many samples."""
+        return self.convolutions and self.operations * samples >= LINEARIZED_FROM
+
+
+def rehearse(loss: FlatLoss, flat: Tensor, *, samples: int, resolution: float) -> Plan:
+    """Tries the second derivative on a few samples and counts what it takes.
+
+    Args:
+        loss: of the few samples.
+        flat: the point, shape (n,).
+        samples: how many they are.
+        resolution: relative rounding error of the loss.
+    """
+    counter = FlopCounterMode(display=False)
+    with counter, torch.no_grad():
+        loss(flat)
+    total = counter.get_total_flops()
+    convolved = sum(count for name, count in counter.get_flop_counts()["Global"].items() if "convolution" in str(name))
+    try:
+        with _bytes_saved(flat) as saved:
+            graph = KeptGraph(loss, flat)
+        exact = symmetric(graph, flat, resolution)
+    except (RuntimeError, NotImplementedError) as error:
+        raise_if_out_of_memory(error)
+        return Plan(exact=False)
+    return Plan(
+        exact=exact,
+        operations=total / samples,
+        kept_bytes=sum(saved.values()) / samples,
+        convolutions=2 * convolved > total,
+    )
+
+
+@contextmanager
+def _bytes_saved(flat: Tensor) -> Iterator[dict[int, int]]:
+    """The memory that graphs built in the block hold beside the point: storage → bytes."""
+    storages: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.nbytes() != flat.numel() * flat.element_size():
+            storages[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        yield storages
+
+
+def engine_for(loss: FlatLoss, flat: Tensor, *, samples: int, plan: Plan, tune: bool) -> Engine:
+    """The engine for one batch, by the plan's rules; with ``tune`` the faster of the two, by the clock."""
+    kept = KeptGraph(loss, flat, batched=plan.batched(samples))
+    if not (tune or plan.linearized(samples)):
+        return kept
+    vector = torch.randn(flat.numel(), generator=torch.Generator().manual_seed(1), device="cpu").to(flat)
+    try:
+        linearized = Linearized(loss, flat)
+        if not agree(linearized.product(vector), kept.product(vector)):
+            return kept
+    except (RuntimeError, NotImplementedError, TypeError) as error:  # forward mode knows fewer operations
+        raise_if_out_of_memory(error)
+        return kept
+    if tune and _seconds(kept, vector) < _seconds(linearized, vector):
+        return kept
+    return linearized
+
+
+def _seconds(engine: Engine, vector: Tensor) -> float:
+    times = []
+    for _ in range(TIMED):
+        began = time.perf_counter()
+        float(engine.product(vector)[0])  # waits for the device
+        times.append(time.perf_counter() - began)
+    return min(times)
