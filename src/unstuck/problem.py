@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any, Literal, NoReturn
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from unstuck.branching import copied
+from unstuck.curvature.gauss_newton import GaussNewton, Pass
 from unstuck.curvature.hessian import MEMORY, Hessian, Part
 from unstuck.curvature.loss import gradient_of
 from unstuck.data import Batch, Data, first_samples, map_tensors, samples_in
@@ -21,7 +22,7 @@ from unstuck.errors import InputError
 from unstuck.forward import Forward
 from unstuck.snapshot import Snapshot, check_alike
 from unstuck.untouched import attributes_kept, generators_kept, in_mode, seeded, take_hooks, without_hooks
-from unstuck.vector import Point
+from unstuck.vector import Point, widened
 
 REHEARSED = 8
 """Samples on which the way to make Hessian-vector products is chosen."""
@@ -194,6 +195,7 @@ class Problem:
         mode: Mode = "training",
         seed: int = 0,
         own: bool = False,
+        precise: bool = False,
     ) -> tuple[Tensor, Any]:
         """Loss and outputs at ``point``, purely: buffers, modes, hooks and generators do not move.
 
@@ -203,6 +205,7 @@ class Problem:
             mode: how the model is run.
             seed: fixes the dropout masks, so that the loss is a function of the point alone.
             own: the problem's own loss instead of the one that updates follow.
+            precise: in double precision; ``point`` is given in it, buffers and data are converted.
 
         Returns:
             The scalar loss, and what the model gave (None for problems with ``step``).
@@ -210,6 +213,10 @@ class Problem:
         run = Forward(self, followed=not own)
         tensors = {name: p.detach() for name, p in run.named_parameters()}
         tensors |= {name: b.detach().clone() for name, b in run.named_buffers()}
+        given = self.to_device(batch)
+        if precise:
+            tensors = {name: widened(tensor) for name, tensor in tensors.items()}
+            given = map_tensors(widened, given)
         tensors |= {f"model.{name}": tensor for name, tensor in point.items()}
         with ExitStack() as stack:
             stack.enter_context(without_hooks(run))
@@ -218,8 +225,8 @@ class Problem:
             stack.enter_context(seeded(seed))
             # Fused attention kernels cannot be differentiated twice; the plain one can.
             stack.enter_context(sdpa_kernel(SDPBackend.MATH))
-            stack.enter_context(self._autocast())
-            loss, outputs = torch.func.functional_call(run, tensors, (self.to_device(batch),))
+            stack.enter_context(self._autocast() if not precise else nullcontext())
+            loss, outputs = torch.func.functional_call(run, tensors, (given,))
         return loss, outputs
 
     def loss_at(
@@ -230,9 +237,10 @@ class Problem:
         mode: Mode = "training",
         seed: int = 0,
         own: bool = False,
+        precise: bool = False,
     ) -> Tensor:
         """L(θ; batch), pure. See :meth:`run_at`."""
-        return self.run_at(point, batch, mode=mode, seed=seed, own=own)[0]
+        return self.run_at(point, batch, mode=mode, seed=seed, own=own, precise=precise)[0]
 
     def gradient_at(
         self, point: Mapping[str, Tensor], batch: Batch, *, mode: Mode = "training", seed: int = 0
@@ -246,6 +254,7 @@ class Problem:
         *batches: Batch,
         mode: Mode = "training",
         seed: int = 0,
+        precise: bool = False,
         memory: int = MEMORY,
         tune: bool = False,
     ) -> Hessian:
@@ -256,28 +265,51 @@ class Problem:
             batches: the data.
             mode: how the model is run.
             seed: fixes the dropout masks.
+            precise: in double precision, whatever the training's type is.
             memory: bytes of graphs that are kept between products, at most.
             tune: choose the faster way to make products by the clock.
         """
-        total = sum(self.terms(batch) for batch in batches)
-
-        def part(batch: Batch) -> Part:
-            loss = partial(self.loss_at, batch=batch, mode=mode, seed=seed)
-            return Part(loss=loss, share=self.terms(batch) / total, samples=samples_in(batch))
-
-        few = first_samples(batches[0], REHEARSED)
-        try:
-            with torch.no_grad():
-                self.loss_at(point, few, mode=mode, seed=seed)
-        except Exception:  # noqa: BLE001 - a model may refuse so few samples, in any way
-            few = batches[0]
+        at = {name: widened(tensor) for name, tensor in point.items()} if precise else point
+        loss = partial(self.loss_at, mode=mode, seed=seed, precise=precise)
         return Hessian(
-            [part(batch) for batch in batches],
-            point,
-            rehearsal=part(few),
-            resolution=None if self.precision is None else torch.finfo(self.precision).eps,
+            self.parts(loss, *batches),
+            at,
+            rehearsal=self._rehearsal(loss, at, batches[0]),
+            resolution=None if precise or self.precision is None else torch.finfo(self.precision).eps,
             memory=memory,
             tune=tune,
+        )
+
+    def parts(self, loss: Callable[..., Tensor], *batches: Batch) -> tuple[Part, ...]:
+        """The batches as functions of the point, weighed by their terms."""
+        total = sum(self.terms(batch) for batch in batches)
+        return tuple(
+            Part(loss=partial(loss, batch=batch), share=self.terms(batch) / total, samples=samples_in(batch))
+            for batch in batches
+        )
+
+    def _rehearsal(self, loss: Callable[..., Tensor], point: Mapping[str, Tensor], batch: Batch) -> Part:
+        """The loss of a few samples, or of the whole batch where the model refuses so few."""
+        few = first_samples(batch, REHEARSED)
+        try:
+            with torch.no_grad():
+                loss(point, batch=few)
+        except Exception:  # noqa: BLE001 - a model may refuse in any way
+            few = batch
+        return self.parts(loss, few)[0]
+
+    def gauss_newton_at(
+        self, point: Mapping[str, Tensor], *batches: Batch, mode: Mode = "training", seed: int = 0
+    ) -> GaussNewton:
+        """The generalized Gauss-Newton matrix of the mean loss over the batches, as an operator.
+
+        Raises:
+            InputError: the loss is no function of one tensor of outputs.
+        """
+        total = sum(self.terms(batch) for batch in batches)
+        run = partial(self.run_at, mode=mode, seed=seed)
+        return GaussNewton(
+            [Pass(run=partial(run, batch=batch), share=self.terms(batch) / total) for batch in batches], point
         )
 
     def mean_loss(

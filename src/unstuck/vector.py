@@ -27,6 +27,11 @@ def moved(point: Mapping[str, Tensor], direction: Mapping[str, Tensor], length: 
     return {name: tensor + length * direction[name] for name, tensor in point.items()}
 
 
+def widened(tensor: Tensor) -> Tensor:
+    """The tensor in double precision where it holds real numbers; others as they are."""
+    return tensor.double() if tensor.is_floating_point() else tensor
+
+
 def dot(left: Mapping[str, Tensor], right: Mapping[str, Tensor]) -> float:
     """The inner product of two points, summed in double precision."""
     return sum(float((left[name].double() * right[name].double()).sum()) for name in left)

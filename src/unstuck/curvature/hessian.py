@@ -69,7 +69,7 @@ class Hessian:
         self._flat = flatten(self.point)
         self.dimension = self._flat.numel()
         self.products = 0
-        self._total, self._tune = total, tune
+        self.total, self._tune = total, tune
         resolution = resolution or torch.finfo(self.dtype).eps
         tried = rehearsal or self.parts[0]
         self._plan = rehearse(self._flat_loss(tried), self._flat, samples=tried.samples, resolution=resolution)
@@ -131,10 +131,10 @@ class Hessian:
         for number, part in enumerate(self.parts):
             kept = number < len(self._engines)
             total += part.share * product(self._engines[number] if kept else self._engine(part, linearize=False))
-        return self._total(total)
+        return self.total(total)
 
     def _gradient(self, flat: Tensor) -> Tensor:
         total = torch.zeros_like(flat)
         for part in self.parts:
             total += part.share * flatten(gradient_of(part.loss, unflatten(flat, self.point))[1])
-        return self._total(total)
+        return self.total(total)

@@ -21,8 +21,8 @@ from torch import Tensor
 
 from unstuck.numerics.krylov import Krylov, Ritz, SymmetricOperator, random_vector
 
-CHECK_EVERY = 2
-"""Products between two looks at the tridiagonal matrix."""
+FAINT = 0.1
+"""Of max |θ|: smaller eigenvalues are not settled more finely than one of this size."""
 
 _FACTOR = 1.648  # of the bound by Kuczyński and Woźniakowski
 
@@ -95,13 +95,15 @@ def extreme_eigenpairs(
 ) -> Extremes:
     """The ``smallest`` lowest and ``largest`` highest eigenpairs, from one Lanczos run.
 
-    A pair counts as converged when min(r, r² / gap) ≤ ``tolerance`` · max |θ| at two looks in a row.
+    A pair counts as converged when min(r, r² / gap) ≤ ``tolerance`` · |θ| after two products in a row; a θ that is
+    smaller than a tenth of the largest needs no more than that one's tolerance. With a tolerance below one the
+    signs of all larger values are settled.
 
     Args:
         operator: H, symmetric (n × n). The basis holds ``max_products`` vectors of length n at most.
         generator: draws the start; equal generators give equal results.
         smallest, largest: how many pairs are wanted at each end.
-        tolerance: relative to the eigenvalue of largest magnitude.
+        tolerance: relative to each eigenvalue.
         max_products: where the search ends at the latest.
 
     Raises:
@@ -116,8 +118,6 @@ def extreme_eigenpairs(
     while True:
         krylov.advance()
         at_limit = krylov.products == limit
-        if not (at_limit or krylov.closed or krylov.products % CHECK_EVERY == 0):
-            continue
         ritz = krylov.ritz()
         before, now = now, wanted.settled(ritz)
         agreed = now & (before | krylov.closed)
@@ -151,7 +151,7 @@ class _Wanted:
         count = len(ritz.values)
         if count < self.smallest + self.largest:
             return np.zeros(self.smallest + self.largest, dtype=bool)
-        small_enough = ritz.errors() <= self.tolerance * ritz.scale
+        small_enough = ritz.errors() <= self.tolerance * np.maximum(np.abs(ritz.values), FAINT * ritz.scale)
         return np.concatenate([small_enough[: self.smallest], small_enough[count - self.largest :]])
 
     def all_copies_seen(self, krylov: Krylov, ritz: Ritz) -> bool:
@@ -163,7 +163,7 @@ class _Wanted:
         if len(krylov.starts) == 1 and not krylov.closed:
             return True  # nothing is exhausted yet, and one space holds one copy of each eigenvalue
         newest = krylov.ritz(slice(krylov.starts[-1], None))
-        margin = self.tolerance * ritz.scale
+        margin = self.tolerance * FAINT * ritz.scale
         settled = newest.errors() <= margin
         low_end = self.smallest == 0 or (settled[0] and newest.values[0] >= ritz.values[self.smallest - 1] - margin)
         high_end = self.largest == 0 or (settled[-1] and newest.values[-1] <= ritz.values[-self.largest] + margin)
