@@ -22,8 +22,19 @@ FlatLoss = Callable[[Tensor], Tensor]
 BLOCK = 16
 """Vectors pushed through a kept graph at a time, where calls cost more than arithmetic."""
 
+UNTRACEABLE = frozenset({"MseLossBackward0"})
+"""Derivatives whose forward derivative torch cannot trace: the process dies of it."""
+
 AGREEMENT = 1e-5
 """Relative difference of two engines' products beyond which only the first is trusted."""
+
+
+REFUSED = "torch::autograd::Error"
+"""Torch's mark on what is not to be differentiated again. It raises only where a derivative passes through the mark;
+ours would end there, and leave a part out."""
+
+BREAKS_FORWARD_MODE = "MseLoss"
+"""Tracing this operation ends the process (torch 2.13; pytorch issue 123996)."""
 
 
 class Engine(Protocol):
@@ -51,6 +62,9 @@ class KeptGraph:
         flat: the point, shape (n,).
         batched: whether blocks of vectors go through the graph together (vmap), which pays for small losses.
 
+    Attributes:
+        operations: what the graph is made of, by torch's names.
+
     Raises:
         NotTwiceDifferentiable: a place in the graph is marked as not to be differentiated again.
     """
@@ -64,7 +78,8 @@ class KeptGraph:
             (self._gradient,) = torch.autograd.grad(
                 loss(self._leaf), self._leaf, create_graph=True, materialize_grads=True
             )
-        if _refused(self._gradient):
+        self.operations = _operations(self._gradient)
+        if REFUSED in self.operations:
             raise NotTwiceDifferentiable("a part of the model can be differentiated only once")
 
     def product(self, vector: Tensor) -> Tensor:
@@ -102,11 +117,19 @@ class KeptGraph:
 
 
 class Linearized:
-    """Forward over reverse, linearized once: what does not depend on the vector is computed beforehand."""
+    """Forward over reverse, linearized once: what does not depend on the vector is computed beforehand.
+
+    Raises:
+        NotImplementedError: torch cannot trace a derivative of the loss.
+    """
 
     rung: ClassVar[str] = "linearized gradient"
 
     def __init__(self, loss: FlatLoss, flat: Tensor) -> None:
+        with torch.enable_grad():
+            untraceable = UNTRACEABLE & _derivatives(loss(flat.detach().clone().requires_grad_()))
+        if untraceable:
+            raise NotImplementedError(f"torch cannot linearize {', '.join(sorted(untraceable))}")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of torch's tracer, about its own constants
             _, self._product = torch.func.linearize(torch.func.grad(loss), flat.detach())
@@ -179,14 +202,19 @@ def _refused(gradient: Tensor) -> bool:
 
     It raises only where a derivative passes through the mark; ours would end there, and leave a part out.
     """
+    return "torch::autograd::Error" in _derivatives(gradient)
+
+
+def _derivatives(tensor: Tensor) -> set[str]:
+    """The names of all nodes in the graph of a tensor."""
     seen = set()
-    waiting = [gradient.grad_fn]
+    waiting = [tensor.grad_fn]
     while waiting:
         node = waiting.pop()
         if node is not None and node not in seen:
             seen.add(node)
             waiting += [following for following, _ in node.next_functions]
-    return any(node.name() == "torch::autograd::Error" for node in seen)
+    return {node.name() for node in seen}
 
 
 def raise_if_out_of_memory(error: Exception) -> None:
