@@ -21,7 +21,6 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from unstuck.curvature.engines import (
-    BREAKS_FORWARD_MODE,
     Engine,
     FlatLoss,
     KeptGraph,
@@ -113,8 +112,7 @@ def _bytes_saved(flat: Tensor) -> Iterator[dict[int, int]]:
 def engine_for(loss: FlatLoss, flat: Tensor, *, samples: int, plan: Plan, tune: bool) -> Engine:
     """The engine for one batch, by the plan's rules; with ``tune`` the faster of the two, by the clock."""
     kept = KeptGraph(loss, flat, batched=plan.batched(samples))
-    traceable = not any(BREAKS_FORWARD_MODE in name for name in kept.operations)
-    if not (traceable and (tune or plan.linearized(samples))):
+    if not (tune or plan.linearized(samples)):
         return kept
     vector = torch.randn(flat.numel(), generator=torch.Generator().manual_seed(1), device="cpu").to(flat)
     try:

@@ -50,7 +50,7 @@ def curvature_along(parts: Sequence[Part], point: Mapping[str, Tensor], directio
 
 
 def _second_derivative(part: Part, point: Mapping[str, Tensor], along: Point) -> float:
-    """d²L(θ + t v)/dt² at t = 0: forward over forward mode, or by two passes back where a part of the model has none."""
+    """d²L(θ + t v)/dt² at t = 0: forward mode twice, or two passes back where a part of the model has none."""
     first = next(iter(point.values()))
 
     def line(t: Tensor) -> Tensor:
