@@ -12,12 +12,15 @@ arithmetic a pass takes and how much memory a kept graph holds. The rules rest o
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from unstuck.curvature.engines import (
@@ -36,6 +39,12 @@ LINEARIZED_FROM = 5e8
 BATCHED_UP_TO = 5e7
 """Operations of a forward pass up to which calls take the time, so that vectors go together."""
 
+PLAIN_ATTENTION = (
+    "attention was computed by torch's plain kernel, because the fused ones cannot be differentiated twice; "
+    "they differ by rounding"
+)
+"""What is said of a model that calls torch's attention."""
+
 TIMED = 3
 """Products that are timed where the caller asks for the clock."""
 
@@ -49,12 +58,14 @@ class Plan:
         operations: of a forward pass, per sample.
         kept_bytes: of a kept graph, per sample.
         convolutions: whether they take half of the operations.
+        attention: whether torch's attention is called, for which there are fused kernels.
     """
 
     exact: bool
     operations: float = 0.0
     kept_bytes: float = 0.0
     convolutions: bool = False
+    attention: bool = False
 
     def batched(self, samples: int) -> bool:
         """Whether blocks of vectors go through a graph of so many samples together."""
@@ -75,8 +86,10 @@ def rehearse(loss: FlatLoss, flat: Tensor, *, samples: int, resolution: float) -
         resolution: relative rounding error of the loss.
     """
     counter = FlopCounterMode(display=False)
-    with counter, torch.no_grad():
+    calls = _Calls()
+    with counter, calls, torch.no_grad():
         loss(flat)
+    attention = F.scaled_dot_product_attention in calls.functions
     total = counter.get_total_flops()
     convolved = sum(count for name, count in counter.get_flop_counts()["Global"].items() if "convolution" in str(name))
     try:
@@ -85,13 +98,28 @@ def rehearse(loss: FlatLoss, flat: Tensor, *, samples: int, resolution: float) -
         exact = symmetric(graph, flat, resolution)
     except (RuntimeError, NotImplementedError) as error:
         raise_if_out_of_memory(error)
-        return Plan(exact=False)
+        return Plan(exact=False, attention=attention)
     return Plan(
         exact=exact,
         operations=total / samples,
         kept_bytes=sum(saved.values()) / samples,
         convolutions=2 * convolved > total,
+        attention=attention,
     )
+
+
+class _Calls(TorchFunctionMode):
+    """Takes note of the torch functions that are called in the block."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.functions: set[Callable[..., Any]] = set()
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        self.functions.add(func)
+        return func(*args, **(kwargs or {}))
 
 
 @contextmanager

@@ -23,18 +23,10 @@ BLOCK = 16
 """Vectors pushed through a kept graph at a time, where calls cost more than arithmetic."""
 
 UNTRACEABLE = frozenset({"MseLossBackward0"})
-"""Derivatives whose forward derivative torch cannot trace: the process dies of it."""
+"""Derivatives whose forward derivative torch cannot trace: the process dies of it (torch 2.13)."""
 
 AGREEMENT = 1e-5
 """Relative difference of two engines' products beyond which only the first is trusted."""
-
-
-REFUSED = "torch::autograd::Error"
-"""Torch's mark on what is not to be differentiated again. It raises only where a derivative passes through the mark;
-ours would end there, and leave a part out."""
-
-BREAKS_FORWARD_MODE = "MseLoss"
-"""Tracing this operation ends the process (torch 2.13; pytorch issue 123996)."""
 
 
 class Engine(Protocol):
@@ -62,9 +54,6 @@ class KeptGraph:
         flat: the point, shape (n,).
         batched: whether blocks of vectors go through the graph together (vmap), which pays for small losses.
 
-    Attributes:
-        operations: what the graph is made of, by torch's names.
-
     Raises:
         NotTwiceDifferentiable: a place in the graph is marked as not to be differentiated again.
     """
@@ -78,8 +67,7 @@ class KeptGraph:
             (self._gradient,) = torch.autograd.grad(
                 loss(self._leaf), self._leaf, create_graph=True, materialize_grads=True
             )
-        self.operations = _operations(self._gradient)
-        if REFUSED in self.operations:
+        if _refused(self._gradient):
             raise NotTwiceDifferentiable("a part of the model can be differentiated only once")
 
     def product(self, vector: Tensor) -> Tensor:

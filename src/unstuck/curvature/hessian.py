@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from unstuck.curvature.choice import Plan, engine_for, rehearse
+from unstuck.curvature.choice import PLAIN_ATTENTION, Plan, engine_for, rehearse
 from unstuck.curvature.engines import Differences, Engine
 from unstuck.curvature.loss import Loss, gradient_of
 from unstuck.vector import flatten, unflatten
@@ -95,6 +95,11 @@ class Hessian:
     def plan(self) -> Plan:
         """What the rehearsal has shown."""
         return self._plan
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of numbers made with it should know."""
+        return (PLAIN_ATTENTION,) if self._plan.attention else ()
 
     def _flat_loss(self, part: Part) -> Callable[[Tensor], Tensor]:
         return lambda flat: part.loss(unflatten(flat, self.point))

@@ -116,6 +116,7 @@ def _exact(view: View) -> SpectrumReading:
     return SpectrumReading(
         update=view.update,
         samples=view.samples,
+        notes=view.hessian.notes,
         dimension=len(values),
         exact=True,
         largest=Estimate(float(values[-1]), error),
@@ -154,6 +155,7 @@ def _estimated(view: View) -> SpectrumReading:
     return SpectrumReading(
         update=view.update,
         samples=view.samples,
+        notes=view.hessian.notes,
         dimension=ends.dimension,
         exact=False,
         largest=Estimate(ends.largest.values[-1], ends.largest.bounds[-1]),
