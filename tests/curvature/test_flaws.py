@@ -246,9 +246,23 @@ def test_attention_by_the_plain_kernel_is_said(name: str) -> None:
     assert "attention" in note
 
 
-def test_nothing_is_said_where_there_is_no_attention() -> None:
+class Weighing(nn.Module):
+    """Attention whose weights are asked for, which torch computes by the plain kernel itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention, self.head = nn.MultiheadAttention(zoo.FEATURES, 2), nn.Linear(zoo.FEATURES, zoo.CLASSES)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        steps = zoo.sequence(inputs).transpose(0, 1)
+        outputs: Tensor = self.head(self.attention(steps, steps, steps, need_weights=True)[0].mean(0))
+        return outputs
+
+
+@pytest.mark.parametrize("model", [zoo.perceptron, Weighing])
+def test_nothing_is_said_where_no_other_kernel_is_used(model: Callable[[], nn.Module]) -> None:
     """The counterpart: a notice for everybody is a notice for nobody."""
-    assert measure(zoo.MODELS["perceptron"](DOUBLE), Spectrum()).notes == ()
+    assert measure(zoo.problem(model), Spectrum()).notes == ()
 
 
 @pytest.mark.parametrize("size", [1.0, 3e-3, 1e-4])

@@ -86,10 +86,8 @@ def rehearse(loss: FlatLoss, flat: Tensor, *, samples: int, resolution: float) -
         resolution: relative rounding error of the loss.
     """
     counter = FlopCounterMode(display=False)
-    calls = _Calls()
-    with counter, calls, torch.no_grad():
+    with counter, _Attention() as attention, torch.no_grad():
         loss(flat)
-    attention = F.scaled_dot_product_attention in calls.functions
     total = counter.get_total_flops()
     convolved = sum(count for name, count in counter.get_flop_counts()["Global"].items() if "convolution" in str(name))
     try:
@@ -98,28 +96,31 @@ def rehearse(loss: FlatLoss, flat: Tensor, *, samples: int, resolution: float) -
         exact = symmetric(graph, flat, resolution)
     except (RuntimeError, NotImplementedError) as error:
         raise_if_out_of_memory(error)
-        return Plan(exact=False, attention=attention)
+        return Plan(exact=False, attention=attention.called)
     return Plan(
         exact=exact,
         operations=total / samples,
         kept_bytes=sum(saved.values()) / samples,
         convolutions=2 * convolved > total,
-        attention=attention,
+        attention=attention.called,
     )
 
 
-class _Calls(TorchFunctionMode):
-    """Takes note of the torch functions that are called in the block."""
+class _Attention(TorchFunctionMode):
+    """Takes note of calls of torch's attention."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.functions: set[Callable[..., Any]] = set()
+        self.called = False
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        self.functions.add(func)
-        return func(*args, **(kwargs or {}))
+        given = kwargs or {}
+        # Where its weights are wanted too, several heads are computed without a fused kernel in training as well.
+        several = func is F.multi_head_attention_forward and not given.get("need_weights", True)
+        self.called |= several or func is F.scaled_dot_product_attention
+        return func(*args, **given)
 
 
 @contextmanager
