@@ -2,21 +2,26 @@
 
 A loader over an indexable data set is read by its own sampler and collate function, on copies; its order is
 then a function of our seed alone. Any other loader is recorded once and replayed.
+
+Where several processes share a training, a DistributedSampler gives each of them a part of the data. Orders are then
+those of this process's part; samples and the whole set are those of all parts together, the same on every process.
 """
 
 from __future__ import annotations
 
 import copy
 import itertools
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, RandomSampler
+from torch.utils.data import DataLoader, DistributedSampler, RandomSampler
 
 from unstuck.errors import InputError
+from unstuck.ranks import ranks
 from unstuck.untouched import derived_seed, generators_kept, loader_generators, seed_all, seeded
 
 Batch = Any
@@ -61,6 +66,15 @@ def first_samples(batch: Batch, count: int) -> Batch:
     return map_tensors(lambda tensor: tensor[:count] if tensor.dim() > 0 and len(tensor) == length else tensor, batch)
 
 
+def fingerprint(batches: Iterable[Batch]) -> int:
+    """A checksum of every bit of the batches' tensors, in order."""
+    code = 0
+    for tensor in (tensor for batch in batches for tensor in tensors_of(batch)):
+        content = tensor.detach().to_dense().cpu().reshape(-1).view(torch.uint8)
+        code = zlib.crc32(content.numpy().tobytes(), code)
+    return code
+
+
 class Data:
     """A loader read without touching it."""
 
@@ -88,21 +102,30 @@ class Data:
             seed_all(0)
             return list(itertools.islice(loader, RECORDED_BATCHES))
 
-    def _drawn(self, seed: int, epoch: int) -> list[Any]:
-        """One epoch as the loader's own sampler draws it: lists of indices, or recorded batches."""
+    def _drawn(self, seed: int, epoch: int, *, all_parts: bool = False) -> list[Any]:
+        """One epoch as the loader's own sampler draws it: lists of indices, or recorded batches.
+
+        With ``all_parts`` it draws for all processes, as it would for one that trains alone.
+        """
         if not self._indexed:
             return list(self._recorded)
-        sampler = self._sampler(seed, epoch)
+        sampler = self._sampler(seed, epoch, all_parts=all_parts)
         with seeded(derived_seed(seed, epoch, 2)):
             return list(itertools.islice(sampler, _length(sampler)))
 
-    def _sampler(self, seed: int, epoch: int) -> Any:
+    def _sampler(self, seed: int, epoch: int, *, all_parts: bool) -> Any:
         """A copy of the loader's batch sampler whose generators are seeded."""
         loader: Any = self.loader
         # The sampler holds the data set: the memo shares it instead of copying it.
         sampler = copy.deepcopy(loader.batch_sampler, {id(loader.dataset): loader.dataset})
         for generator in loader_generators(sampler):
             generator.manual_seed(derived_seed(seed, epoch, 1))
+        part = _parting(sampler)
+        if part is not None:
+            part.set_epoch(derived_seed(seed, epoch, 1))
+            if all_parts and ranks().size > 1:
+                part.rank, part.num_replicas = 0, 1
+                part.num_samples = part.total_size = len(part.dataset)  # type: ignore[arg-type]
         return sampler
 
     @cached_property
@@ -120,18 +143,21 @@ class Data:
 
     @cached_property
     def samples(self) -> int:
-        """Samples in one pass."""
+        """Samples in one pass, over all processes."""
         if self._indexed:
-            return sum(len(indices) for indices in self._drawn(0, 0))
+            return sum(len(indices) for indices in self._drawn(0, 0, all_parts=True))
         return sum(samples_in(batch) for batch in self._recorded)
 
     @cached_property
     def batch_size(self) -> int:
-        """Samples in the first batch."""
+        """Samples in the first batch, over the processes that share it out."""
         first = self._drawn(0, 0)[:1]
         if not first:
             raise InputError(f"{self.name}: the loader is empty; it must give at least one batch")
-        return len(first[0]) if self._indexed else samples_in(first[0])
+        if not self._indexed:
+            return samples_in(first[0])
+        part = _parting(self._sampler(0, 0, all_parts=False))
+        return len(first[0]) * (1 if part is None or ranks().size == 1 else part.num_replicas)
 
     def _fetch(self, drawn: Any) -> Batch:
         if not self._indexed:
@@ -168,7 +194,7 @@ class Data:
         Recorded batches are taken whole, until there are enough samples, and two to tell their difference.
         """
         generator = torch.Generator().manual_seed(derived_seed(seed, 3))
-        drawn = self._drawn(seed, 0)
+        drawn = self._drawn(seed, 0, all_parts=True)
         if not self._indexed:
             mixed = [
                 drawn[position] for position in torch.randperm(len(drawn), generator=generator, device="cpu").tolist()
@@ -193,11 +219,17 @@ class Data:
     def _members(self) -> Sequence[Any]:
         """The indices that the sampler draws from: a part of the data set where the loader splits it."""
         loader: Any = self.loader
-        sampler = getattr(self._sampler(0, 0), "sampler", None)
+        sampler = getattr(self._sampler(0, 0, all_parts=True), "sampler", None)
         if sampler is None or isinstance(sampler, RandomSampler) or getattr(sampler, "replacement", False):
             return range(len(loader.dataset))
         with seeded(0):
             return sorted(set(itertools.islice(sampler, len(loader.dataset))))
+
+
+def _parting(sampler: Any) -> DistributedSampler[Any] | None:
+    """What gives each process a part of the data, in a batch sampler or in place of one."""
+    found = (each for each in (sampler, getattr(sampler, "sampler", None)) if isinstance(each, DistributedSampler))
+    return next(found, None)
 
 
 def _even(indices: Sequence[Any], chunk: int) -> Iterator[Sequence[Any]]:

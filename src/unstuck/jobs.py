@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from unstuck.data import Batch, tensors_of
+from unstuck.data import fingerprint
 from unstuck.device import place
 from unstuck.errors import InputError
 from unstuck.problem import Problem
@@ -35,7 +35,7 @@ class Origin:
     snapshot: Snapshot
     seed: int
     threads: int
-    fingerprint: float
+    fingerprint: int
     """Of the sample, to notice a target that gives other data each time."""
 
     @staticmethod
@@ -48,7 +48,7 @@ class Origin:
             snapshot=ground.snapshot,
             seed=ground.seed,
             threads=torch.get_num_threads(),
-            fingerprint=_fingerprint(ground.sample),
+            fingerprint=fingerprint(ground.sample),
         )
 
     def ground(self) -> Ground:
@@ -61,7 +61,7 @@ class Origin:
         for snapshot, remedy in self.treated:
             problem = remedy.apply(problem.branch(snapshot))
         sample = problem.data.sample(SAMPLE, chunk=BLOCK, seed=self.seed)
-        if _fingerprint(sample) != self.fingerprint:
+        if fingerprint(sample) != self.fingerprint:
             raise InputError(f"target {self.target!r} gives other data each time it is called; run with --jobs 1")
         return Ground(problem=problem, snapshot=self.snapshot, sample=sample, seed=self.seed)
 
@@ -86,7 +86,3 @@ def _perform_there(origin: Origin, restore: Callable[[Any], Any] | None, task: T
 def _loaded(target: str, device: str) -> Problem:
     """The problem of a target, made once per process."""
     return place(load(target), device)
-
-
-def _fingerprint(sample: Sequence[Batch]) -> float:
-    return sum(float(tensor.double().nan_to_num().sum()) for batch in sample for tensor in tensors_of(batch))
