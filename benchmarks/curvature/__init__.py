@@ -1,0 +1,1 @@
+"""Curvature, ours and the peers' side by side: the same networks, the same data, the same questions, one run."""
