@@ -18,7 +18,18 @@ SOURCE = ROOT / "src"
 LAYERS = (
     ("errors", "progress", "budget", "vector", "numerics", "ledger", "executor"),
     (
-        *("untouched", "ranks", "data", "branching", "forward", "initial", "curvature", "snapshot", "problem"),
+        *(
+            "untouched",
+            "ranks",
+            "data",
+            "branching",
+            "forward",
+            "sharded",
+            "initial",
+            "curvature",
+            "snapshot",
+            "problem",
+        ),
         *("check", "target", "walk"),
         *("device", "accuracy", "plot", "methods"),
     ),

@@ -75,6 +75,14 @@ def fingerprint(batches: Iterable[Batch]) -> int:
     return code
 
 
+def everyones(batches: tuple[Batch, ...]) -> tuple[Batch, ...]:
+    """The batches of all processes together: those given, where all were given the same."""
+    processes = ranks()
+    if processes.size == 1 or processes.alike(fingerprint(batches)):
+        return batches
+    return tuple(itertools.chain.from_iterable(processes.gathered(batches)))
+
+
 class Data:
     """A loader read without touching it."""
 

@@ -1,16 +1,22 @@
-"""From a batch to a loss: how inputs and targets are told apart, and how a model is called."""
+"""From a batch to a loss: how inputs and targets are told apart, how a model is called, at its own point or another."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import ExitStack, nullcontext
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from unstuck.data import Batch
+from unstuck.data import Batch, map_tensors
 from unstuck.errors import InputError
+from unstuck.untouched import attributes_kept, in_mode, seeded, without_hooks
+from unstuck.vector import widened
 
 if TYPE_CHECKING:
-    from unstuck.problem import Problem
+    from unstuck.problem import Mode, Problem
 
 
 class Forward(nn.Module):
@@ -56,3 +62,34 @@ def call(model: nn.Module, inputs: Any) -> Any:
     if isinstance(inputs, tuple | list):
         return model(*inputs)
     return model(inputs)
+
+
+def run_purely(
+    problem: Problem,
+    point: Mapping[str, Tensor],
+    batch: Batch,
+    *,
+    mode: Mode,
+    seed: int,
+    own: bool,
+    precise: bool,
+) -> tuple[Tensor, Any]:
+    """Loss and outputs at ``point``; see :meth:`unstuck.problem.Problem.run_at`."""
+    run = Forward(problem, followed=not own)
+    tensors = {name: p.detach() for name, p in run.named_parameters()}
+    tensors |= {name: b.detach().clone() for name, b in run.named_buffers()}
+    given = problem.to_device(batch)
+    if precise:
+        tensors = {name: widened(tensor) for name, tensor in tensors.items()}
+        given = map_tensors(widened, given)
+    tensors |= {f"model.{name}": tensor for name, tensor in point.items()}
+    with ExitStack() as stack:
+        stack.enter_context(without_hooks(run))
+        stack.enter_context(attributes_kept(run))
+        stack.enter_context(in_mode(problem.model, problem.modes(mode)))
+        stack.enter_context(seeded(seed))
+        # Fused attention kernels cannot be differentiated twice; the plain one can.
+        stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+        stack.enter_context(problem.autocast() if not precise else nullcontext())
+        loss, outputs = torch.func.functional_call(run, tensors, (given,))
+    return loss, outputs

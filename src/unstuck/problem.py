@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any, Literal, NoReturn
 
 import torch
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from unstuck.branching import copied
 from unstuck.curvature.gauss_newton import GaussNewton, Pass
 from unstuck.curvature.hessian import MEMORY, Hessian, Part
 from unstuck.curvature.loss import gradient_of
-from unstuck.data import Batch, Data, first_samples, map_tensors, samples_in
+from unstuck.data import Batch, Data, everyones, first_samples, map_tensors, samples_in
 from unstuck.errors import InputError
-from unstuck.forward import Forward
+from unstuck.forward import Forward, run_purely
+from unstuck.ranks import ALONE, Ranks, ranks, unwrapped
+from unstuck.sharded import check_unsharded, is_sharded, loss_of_sharded, whole
 from unstuck.snapshot import Snapshot, check_alike
-from unstuck.untouched import attributes_kept, generators_kept, in_mode, seeded, take_hooks, without_hooks
-from unstuck.vector import Point, widened
+from unstuck.untouched import generators_kept, take_hooks, without_hooks
+from unstuck.vector import Point, weighted_mean, widened
 
 REHEARSED = 8
 """Samples on which the way to make Hessian-vector products is chosen."""
@@ -47,7 +47,8 @@ class Problem:
     """A training, handed over: what is minimized and how it is walked.
 
     Attributes:
-        model: the network; never changed.
+        model: the network; never changed. Out of DistributedDataParallel it is taken, as its wrapper knows first
+            derivatives alone.
         loss: (outputs, targets) → scalar, mean over the batch. May be left out where ``step`` is given.
         train: a DataLoader (or any re-iterable) of ``(inputs, targets)``; inputs may be a tensor, a tuple
             (positional arguments) or a dict (keyword arguments).
@@ -90,6 +91,7 @@ class Problem:
     def __post_init__(self) -> None:
         if not isinstance(self.model, nn.Module):
             raise InputError(f"`model` must be a torch.nn.Module; got {type(self.model).__name__}")
+        object.__setattr__(self, "model", unwrapped(self.model))
         if not isinstance(self.optimizer, torch.optim.Optimizer):
             raise InputError(f"`optimizer` must be a torch.optim.Optimizer; got {type(self.optimizer).__name__}")
         if self.loss is None and self.step is None:
@@ -130,6 +132,16 @@ class Problem:
         """The held-out data, where there is any."""
         return None if self.valid is None else Data(self.valid, "valid")
 
+    @cached_property
+    def sharded(self) -> bool:
+        """Whether the parameters are spread over processes, which then make every pass together."""
+        return is_sharded(self.model)
+
+    @property
+    def ranks(self) -> Ranks:
+        """The processes among which batches are shared out; this one alone where each holds but a shard."""
+        return ALONE if self.sharded else ranks(self.device)
+
     @property
     def device(self) -> torch.device:
         """Where the first parameter lives; batches are moved there."""
@@ -141,9 +153,9 @@ class Problem:
         return sum(p.numel() for p in self.model.parameters() if p.requires_grad)
 
     def point(self) -> Point:
-        """A detached copy of the trainable parameters."""
+        """A detached copy of the trainable parameters, whole where they are sharded."""
         return {
-            name: parameter.detach().clone()
+            name: whole(parameter.detach()).clone()
             for name, parameter in self.model.named_parameters()
             if parameter.requires_grad
         }
@@ -180,11 +192,12 @@ class Problem:
 
     def forward_loss(self, batch: Batch) -> Tensor:
         """The loss that updates follow, on the model as it stands: with its graph, its modes, its buffers."""
-        with self._autocast():
+        with self.autocast():
             loss: Tensor = Forward(self)(batch)[0]
             return loss
 
-    def _autocast(self) -> torch.autocast:
+    def autocast(self) -> torch.autocast:
+        """The context of a forward pass, in the training's precision."""
         return torch.autocast(self.device.type, dtype=self.precision, enabled=self.precision is not None)
 
     def run_at(
@@ -208,26 +221,14 @@ class Problem:
             precise: in double precision; ``point`` is given in it, buffers and data are converted.
 
         Returns:
-            The scalar loss, and what the model gave (None for problems with ``step``).
+            The scalar loss, and what the model gave (None for problems with ``step``, and for sharded models, which
+            every process runs on its part of the batch).
         """
-        run = Forward(self, followed=not own)
-        tensors = {name: p.detach() for name, p in run.named_parameters()}
-        tensors |= {name: b.detach().clone() for name, b in run.named_buffers()}
-        given = self.to_device(batch)
-        if precise:
-            tensors = {name: widened(tensor) for name, tensor in tensors.items()}
-            given = map_tensors(widened, given)
-        tensors |= {f"model.{name}": tensor for name, tensor in point.items()}
-        with ExitStack() as stack:
-            stack.enter_context(without_hooks(run))
-            stack.enter_context(attributes_kept(run))
-            stack.enter_context(in_mode(self.model, self.modes(mode)))
-            stack.enter_context(seeded(seed))
-            # Fused attention kernels cannot be differentiated twice; the plain one can.
-            stack.enter_context(sdpa_kernel(SDPBackend.MATH))
-            stack.enter_context(self._autocast() if not precise else nullcontext())
-            loss, outputs = torch.func.functional_call(run, tensors, (given,))
-        return loss, outputs
+        if self.sharded:
+            if precise:
+                raise InputError("a sharded model computes in the type of its shards, not in double precision")
+            return loss_of_sharded(self, point, batch, mode=mode, seed=seed, own=own), None
+        return run_purely(self, point, batch, mode=mode, seed=seed, own=own, precise=precise)
 
     def loss_at(
         self,
@@ -260,9 +261,11 @@ class Problem:
     ) -> Hessian:
         """The Hessian of the mean loss over the batches, weighed by their terms, as an operator.
 
+        Where several processes share the work, all call this at the same point, and its products are sums over them.
+
         Args:
             point: θ; some of the parameters alone give the diagonal block of these.
-            batches: the data.
+            batches: the data; where each process gives batches of its own, those of all together.
             mode: how the model is run.
             seed: fixes the dropout masks.
             precise: in double precision, whatever the training's type is.
@@ -271,12 +274,14 @@ class Problem:
         """
         at = {name: widened(tensor) for name, tensor in point.items()} if precise else point
         loss = partial(self.loss_at, mode=mode, seed=seed, precise=precise)
+        batches = everyones(batches)
         return Hessian(
-            self.parts(loss, *batches),
+            self.ranks.mine(self.parts(loss, *batches)),
             at,
             rehearsal=self._rehearsal(loss, at, batches[0]),
             resolution=None if precise or self.precision is None else torch.finfo(self.precision).eps,
             memory=memory,
+            total=self.ranks.total,
             tune=tune,
         )
 
@@ -320,15 +325,14 @@ class Problem:
         mode: Mode = "measuring",
         seed: int = 0,
     ) -> float:
-        """The problem's own loss over the batches, weighed by their terms."""
+        """The problem's own loss over the batches (the same on every process), weighed by their terms."""
         at = self.point() if point is None else point
-        total = weight = 0.0
-        with torch.no_grad():
-            for batch in batches:
-                terms = self.terms(batch)
-                total += terms * float(self.loss_at(at, batch, mode=mode, seed=seed, own=True))
-                weight += terms
-        return total / weight
+
+        def measured(batch: Batch) -> tuple[float, float]:
+            with torch.no_grad():
+                return self.terms(batch), float(self.loss_at(at, batch, mode=mode, seed=seed, own=True))
+
+        return weighted_mean(self.ranks.spread(measured, batches))
 
     def changed(self, **fields: Any) -> Problem:
         """The same problem with some fields exchanged, reading the same data: a recorded stream stays recorded."""
@@ -344,13 +348,14 @@ class Problem:
         second one, which is given this one's state.
 
         Raises:
-            InputError: the model cannot be copied and there is no ``fresh``.
+            InputError: the model cannot be copied and there is no ``fresh``, or it is sharded.
         """
-        whole = Forward(self)
-        with without_hooks(whole):
+        check_unsharded(self.model)
+        run = Forward(self)
+        with without_hooks(run):
             try:
                 optimizer, model, loss, training_step, scheduler = copied(
-                    whole, self.optimizer, self.model, self.loss, self.training_step, self.scheduler
+                    run, self.optimizer, self.model, self.loss, self.training_step, self.scheduler
                 )
             except Exception as error:  # noqa: BLE001 - any module may refuse, in any way
                 return self._branch_of_fresh(error, at)

@@ -81,8 +81,9 @@ def loader_generators(loader: Any) -> list[torch.Generator]:
 
 
 def is_torchs_own(hook: Any) -> bool:
-    """Whether a hook is part of the model's function: torch's weight norm, spectral norm, pruning."""
-    return type(hook).__module__.startswith("torch.nn.utils")
+    """Whether a hook is part of the model's function: torch's weight norm, spectral norm, pruning, sharding."""
+    sharding = str(getattr(hook, "__module__", "")).startswith("torch.distributed.fsdp")
+    return sharding or type(hook).__module__.startswith("torch.nn.utils")
 
 
 Taken = tuple[dict[str, Any], str, Any]
@@ -92,8 +93,8 @@ Taken = tuple[dict[str, Any], str, Any]
 def take_hooks(model: nn.Module) -> tuple[tuple[str, ...], list[Taken]]:
     """Take the caller's hooks off a model; gives where they were, and what it takes to put them back.
 
-    Hooks by which torch itself computes a weight (weight norm, spectral norm, pruning) stay: without
-    them the model would be another function.
+    Hooks by which torch itself computes a weight (weight norm, spectral norm, pruning) or gathers it (sharding)
+    stay: without them the model would be another function.
     """
     places: list[str] = []
     taken: list[Taken] = []

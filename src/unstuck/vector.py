@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor
@@ -40,3 +40,12 @@ def dot(left: Mapping[str, Tensor], right: Mapping[str, Tensor]) -> float:
 def norm(point: Mapping[str, Tensor]) -> float:
     """The Euclidean norm of a point."""
     return float(dot(point, point) ** 0.5)
+
+
+def weighted_mean(found: Iterable[tuple[float, float]]) -> float:
+    """Σ wᵢ xᵢ / Σ wᵢ of pairs (wᵢ, xᵢ), added in their order."""
+    total = weights = 0.0
+    for weight, value in found:
+        total += weight * value
+        weights += weight
+    return total / weights
