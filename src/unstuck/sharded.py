@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from unstuck.data import Batch, map_tensors, samples_in
 from unstuck.errors import InputError
@@ -74,14 +73,27 @@ class _Once(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, run: Any, *tensors: Tensor) -> Tensor:
-        loss, gradient = run(*tensors, differentiate=True)
-        ctx.save_for_backward(*gradient)
+        loss, ctx.gradient = run(*tensors, differentiate=True)
+        ctx.save_for_backward(*tensors)
         return cast(Tensor, loss)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, weight: Tensor) -> tuple[Tensor | None, ...]:
-        return None, *(weight * gradient for gradient in ctx.saved_tensors)
+        last = cast(Any, _Last).apply
+        pairs = zip(ctx.gradient, ctx.saved_tensors, strict=True)
+        return None, *(last(weight * gradient, tensor) for gradient, tensor in pairs)
+
+
+class _Last(torch.autograd.Function):
+    """A gradient that depends on the point, how is not known: it must not be taken for a constant."""
+
+    @staticmethod
+    def forward(ctx: Any, gradient: Tensor, point: Tensor) -> Tensor:  # noqa: ARG004 - torch's signature
+        return gradient
+
+    @staticmethod
+    def backward(ctx: Any, weight: Tensor) -> tuple[Tensor, Tensor]:  # noqa: ARG004 - torch's signature
+        raise RuntimeError("a sharded model can be differentiated only once")
 
 
 def _pass(
