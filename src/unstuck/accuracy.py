@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -16,7 +17,7 @@ PERFECT = 0.01
 
 
 def accuracy(problem: Problem, batches: Iterable[Batch]) -> float | None:
-    """The share of right answers over the batches, in eval mode.
+    """The share of right answers over the batches (the same on every process), in eval mode.
 
     None where there are no answers to count: outputs of shape (N, K, ...), K ≥ 2, that meet class numbers of
     shape (N, ...) are answered by the highest output, class numbers below zero are left out (losses ignore
@@ -24,21 +25,28 @@ def accuracy(problem: Problem, batches: Iterable[Batch]) -> float | None:
     two classes have to occur. An output that is not a number is no answer, hence wrong.
     """
     point = problem.point()
-    right = total = 0
-    classes: set[float] = set()
-    with torch.no_grad():
-        for batch in batches:
+
+    def counted(batch: Batch) -> tuple[int, int, set[float]] | None:
+        """Right answers, all answers, and the classes among the targets."""
+        with torch.no_grad():
             outputs = problem.run_at(point, batch, mode="evaluation", own=True)[1]
             if not isinstance(outputs, Tensor):
                 return None
             found = _answers(problem, problem.restored(outputs), split(problem.to_device(batch))[1])
-            if found is None:
-                return None
-            answers, targets = found
-            right += int((answers == targets).sum())
-            total += targets.numel()
-            classes |= set(targets.unique().tolist())
-    return right / total if len(classes) > 1 else None
+        if found is None:
+            return None
+        answers, targets = found
+        return int((answers == targets).sum()), targets.numel(), set(targets.unique().tolist())
+
+    remaining = iter(batches)
+    found = [counted(first) for first in islice(remaining, 1)]
+    if found != [None]:
+        found += problem.ranks.spread(counted, remaining)
+    counts = [count for count in found if count is not None]
+    if len(counts) < len(found):
+        return None
+    classes = set[float]().union(*(kinds for _, _, kinds in counts))
+    return sum(right for right, _, _ in counts) / sum(total for _, total, _ in counts) if len(classes) > 1 else None
 
 
 def _answers(problem: Problem, outputs: Tensor, targets: object) -> tuple[Tensor, Tensor] | None:

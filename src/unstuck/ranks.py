@@ -28,7 +28,8 @@ B = TypeVar("B")
 class Ranks:
     """Who this process is among those that work together.
 
-    Every method but :meth:`mine` is collective: all processes call it, in the same order.
+    Every method but :meth:`mine` is collective: all processes call it, in the same order. The last two are for more
+    than one process.
 
     Attributes:
         rank: the number of this process, from 0.
@@ -121,8 +122,6 @@ class Ranks:
             loss: of this process's batches, a scalar.
             weight: how many terms it is the mean of.
         """
-        if self.size == 1:
-            return loss
         tensors = list(parameters)
         reached = torch.tensor([tensor.grad is not None for tensor in tensors], device=self.device)
         head = torch.cat([torch.tensor([weight], device=self.device), weight * loss.reshape(1), reached]).double()
@@ -139,8 +138,6 @@ class Ranks:
 
     def take_first(self, tensors: Iterable[Tensor]) -> None:
         """Write the first process's values into every process's tensors."""
-        if self.size == 1:
-            return
         for tensor in tensors:
             there = tensor.detach().contiguous()
             dist.broadcast(there, 0)

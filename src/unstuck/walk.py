@@ -1,6 +1,8 @@
 """θ ← θ − (η/σ)·m: the only loop that trains a problem.
 
-Trials, observation windows and ``unstuck train`` all walk here. A live run is the user's own loop.
+Trials, observation windows and ``unstuck train`` all walk here. A live run is the user's own loop. Where several
+processes share a training, each walks a branch of its own on its own part of the data, and gradients are averaged
+before each update, so that all branches stay one.
 """
 
 from __future__ import annotations
@@ -12,12 +14,14 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from unstuck.data import Batch, tensors_of
+from unstuck.forward import Forward
 from unstuck.problem import Problem
 from unstuck.snapshot import Snapshot
 from unstuck.untouched import derived_seed, generators_kept, in_mode, seed_all
@@ -70,17 +74,24 @@ def threads_for(problem: Problem) -> int:
 
 
 def gradients(problem: Problem, batches: Sequence[Batch]) -> Tensor:
-    """Fill ``.grad`` of a branch with the mean gradient over the batches; gives the mean loss, detached."""
+    """Fill ``.grad`` of a branch with the mean gradient over the batches; gives the mean loss, detached.
+
+    Over several processes both are means of theirs, weighed by the terms of their batches.
+    """
     problem.optimizer.zero_grad(set_to_none=True)
     # Named one by one: a loss that knows the caller's own model must not fill the gradients there.
     leaves = {id(p): p for p in (*problem.model.parameters(), *_listed(problem)) if p.requires_grad}
     total = torch.zeros((), device=problem.device)
-    for batch in batches:
-        loss = problem.forward_loss(problem.to_device(batch)) / len(batches)
-        if loss.requires_grad:
-            loss.backward(inputs=list(leaves.values()))
-        total = total + loss.detach()
-    return total
+    with problem.ranks.together():
+        for batch in batches:
+            loss = problem.forward_loss(problem.to_device(batch)) / len(batches)
+            if loss.requires_grad:
+                loss.backward(inputs=list(leaves.values()))
+            total = total + loss.detach()
+    ranks = problem.ranks
+    return (
+        total if ranks.size == 1 else ranks.average_gradients(leaves.values(), total, sum(map(problem.terms, batches)))
+    )
 
 
 def _listed(problem: Problem) -> list[Tensor]:
@@ -172,12 +183,15 @@ def walk(
         previous: list[Tensor] = []
         for count in range(updates):
             seed_all(derived_seed(order, start + count))
-            given = [next(batches) for _ in range(branch.accumulate)]
+            with branch.ranks.together():
+                given = [next(batches) for _ in range(branch.accumulate)]
             recent.append(given)
             if anneal:
                 _set_rates(branch, [rate * (1 - count / updates) for rate in rates])
             rate = float(branch.optimizer.param_groups[0]["lr"])
             loss, norm, present = update(branch, given)
+            if branch.ranks.size > 1:  # as in distributed training, moving averages are the first process's
+                branch.ranks.take_first(Forward(branch).buffers())
             rows.append((loss, norm, _cosine(present, previous), rate))
             previous = present
             if not anneal:
@@ -188,7 +202,8 @@ def walk(
                     told(done)
                 first = _first_broken(rows)
                 if first is not None:
-                    broke, suspect = start + first, _suspect(recent[first - done])
+                    everyones = branch.ranks.gathered(recent[first - done])
+                    broke, suspect = start + first, _suspect(list(chain.from_iterable(everyones)))
                     break
                 if done in evaluate:
                     evaluated.append((start + done, branch.mean_loss(sample)))
