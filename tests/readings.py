@@ -90,9 +90,15 @@ SPECTRUM = SpectrumReading(
     lowest_plausible=-0.31,
     minimum_ratio=Estimate(0.4, 0.1),
     near_zero=Estimate(0.4, 0.1),
+    minimum_ratio_coarse=Estimate(0.2, 0.1),
+    near_zero_coarse=Estimate(0.7, 0.1),
+    minimum_ratio_fine=Estimate(0.5, 0.1),
+    near_zero_fine=Estimate(0.2, 0.1),
+    proved=Estimate(-0.3, 1e-9),
     newton_residual=0.5,
     eigenvector=(),
     engine="two backward passes",
+    engine_error=0.0,
 )
 
 STEP = StepReading(

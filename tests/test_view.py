@@ -65,7 +65,9 @@ def test_what_is_shared_is_made_once_and_paid_once() -> None:
     assert view.gradient_evaluations == len(view.sample)
     assert view.extremes is view.extremes
     spent = view.gradient_evaluations
-    assert spent == len(view.sample) + 2 * len(view.blocks) * (1 + view.extremes.products) + 4
+    assert view.eigensystem is not None
+    units, inputs_and_units = 5 + 3, 4 + 5  # of the two layers: one pass for each, and one product to verify
+    assert spent == len(view.sample) + 2 * len(view.blocks) * (1 + units + inputs_and_units + 1)
     view.loss_at(view.point)
     view.gradient_at(view.point)
     assert view.gradient_evaluations == pytest.approx(spent + len(view.blocks) / 3 + 1)

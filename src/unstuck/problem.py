@@ -278,7 +278,7 @@ class Problem:
         return Hessian(
             self.ranks.mine(self.parts(loss, *batches)),
             at,
-            rehearsal=self._rehearsal(loss, at, batches[0]),
+            rehearsal=self.rehearsal(loss, at, batches[0]),
             resolution=None if precise or self.precision is None else torch.finfo(self.precision).eps,
             memory=memory,
             total=self.ranks.total,
@@ -293,7 +293,7 @@ class Problem:
             for batch in batches
         )
 
-    def _rehearsal(self, loss: Callable[..., Tensor], point: Mapping[str, Tensor], batch: Batch) -> Part:
+    def rehearsal(self, loss: Callable[..., Tensor], point: Mapping[str, Tensor], batch: Batch) -> Part:
         """The loss of a few samples, or of the whole batch where the model refuses so few."""
         few = first_samples(batch, REHEARSED)
         try:

@@ -5,16 +5,20 @@ from __future__ import annotations
 from functools import cached_property, partial
 
 import torch
+from torch import Tensor
 
+from unstuck.curvature.double import Curvature, curvature_along
 from unstuck.curvature.hessian import Hessian
 from unstuck.curvature.loss import gradient_of
+from unstuck.curvature.whole import whole_hessian
 from unstuck.data import Batch, samples_in
+from unstuck.numerics.eigensystem import Eigensystem, eigensystem
 from unstuck.numerics.krylov import SymmetricOperator
 from unstuck.numerics.lanczos import Extremes, extreme_eigenpairs
 from unstuck.problem import Problem
 from unstuck.snapshot import Snapshot
 from unstuck.untouched import derived_seed
-from unstuck.vector import Point
+from unstuck.vector import Point, widened
 
 SAMPLE = 512
 """Samples on which a view measures, where the data has as many."""
@@ -24,6 +28,9 @@ PARTS = 8
 
 BLOCK = 256
 """Samples per pass for models whose result does not depend on how samples are grouped."""
+
+EXACT = 2000
+"""Parameters up to which the whole Hessian is built."""
 
 ENDS = 3
 """Eigenpairs wanted at each end of a spectrum."""
@@ -40,16 +47,20 @@ class View:
         update: the snapshot's update.
         seed: fixes the sample, the dropout masks and every random direction.
         suspect: a batch that broke the walk, to be looked at beside the sample.
+        tune: choose the way to make Hessian-vector products by the clock.
 
     Attributes:
         gradient_evaluations: what has been spent here, in gradients of one batch.
     """
 
-    def __init__(self, branch: Problem, *, update: int = 0, seed: int = 0, suspect: Batch | None = None) -> None:
+    def __init__(
+        self, branch: Problem, *, update: int = 0, seed: int = 0, suspect: Batch | None = None, tune: bool = False
+    ) -> None:
         self.problem = branch
         self.update = update
         self.seed = seed
         self.suspect = suspect
+        self.tune = tune
         self.gradient_evaluations = 0.0
 
     def generator(self, purpose: int) -> torch.Generator:
@@ -113,13 +124,55 @@ class View:
     @cached_property
     def hessian(self) -> Hessian:
         """The Hessian over the sample."""
-        self.gradient_evaluations += 2 * len(self.blocks) + 4  # its symmetry is looked at with two products
-        return self.problem.hessian_at(self.point, *self.blocks, seed=self.seed)
+        self.gradient_evaluations += 2 * len(self.blocks)
+        return self.problem.hessian_at(self.point, *self.blocks, seed=self.seed, tune=self.tune)
+
+    @cached_property
+    def precise(self) -> bool:
+        """Whether the model computes in double precision when it is given that."""
+        point = {name: widened(tensor) for name, tensor in self.point.items()}
+        try:
+            with torch.no_grad():
+                loss = self.problem.loss_at(point, self.blocks[0], seed=self.seed, precise=True)
+        except Exception:  # noqa: BLE001 - a model may refuse, in any way
+            return False
+        return loss.dtype == torch.float64
+
+    @cached_property
+    def eigensystem(self) -> Eigensystem | None:
+        """All eigenvalues and eigenvectors of a small network, in double precision where that can be; else None."""
+        if self.problem.dimension > EXACT:
+            return None
+        hessian = self.hessian
+        if self.precise and hessian.dtype != torch.float64:
+            hessian = self.problem.hessian_at(self.point, *self.blocks, seed=self.seed, precise=True)
+        before = hessian.products
+        matrix = whole_hessian(hessian)
+        self.gradient_evaluations += 2 * len(self.blocks) * (hessian.products - before)
+        return eigensystem(matrix, max(torch.finfo(hessian.dtype).eps, hessian.error))
 
     @cached_property
     def extremes(self) -> Extremes:
         """Both ends of the Hessian's spectrum, with error bounds."""
+        if self.eigensystem is not None:
+            return self.eigensystem.extremes(smallest=ENDS, largest=ENDS)
         return self.ends_of(self.hessian, purpose=21)
+
+    def curvature_along(self, direction: Tensor) -> Curvature | None:
+        """vᵀHv for the direction v (n,), in double precision; None where the model does not compute in it."""
+        if not self.precise:
+            return None
+        self.gradient_evaluations += 2 * len(self.blocks)
+        loss = partial(self.problem.loss_at, seed=self.seed, precise=True)
+        point = {name: widened(tensor) for name, tensor in self.point.items()}
+        scale = max(abs(self.extremes.largest.values[-1]), abs(self.extremes.smallest.values[0]))
+        return curvature_along(
+            self.problem.parts(loss, *self.blocks),
+            point,
+            direction,
+            scale=scale,
+            rehearsal=self.problem.rehearsal(loss, point, self.blocks[0]),
+        )
 
     def ends_of(self, operator: SymmetricOperator, *, purpose: int) -> Extremes:
         """Both ends of the spectrum of an operator made of this view's Hessian; the products are accounted for."""
@@ -150,6 +203,8 @@ class View:
         return self.problem.gradient_at(point, self.blocks[block], seed=self.seed)
 
 
-def view_of(problem: Problem, snapshot: Snapshot, *, seed: int = 0, suspect: Batch | None = None) -> View:
+def view_of(
+    problem: Problem, snapshot: Snapshot, *, seed: int = 0, suspect: Batch | None = None, tune: bool = False
+) -> View:
     """The view of a problem at a snapshot, on a branch of its own."""
-    return View(problem.branch(snapshot), update=snapshot.update, seed=seed, suspect=suspect)
+    return View(problem.branch(snapshot), update=snapshot.update, seed=seed, suspect=suspect, tune=tune)

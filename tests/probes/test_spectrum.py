@@ -11,10 +11,11 @@ from tests import by_hand, zoo
 from tests.probes.look import look, quadratic, view
 from torch import Tensor, nn
 
-from unstuck.probes.spectrum import EXACT, Spectrum, SpectrumReading, whole_hessian
+from unstuck.probes.spectrum import Spectrum, SpectrumReading
 from unstuck.problem import Problem
 from unstuck.specimens import bowl, deep_product_at_origin, product_at_origin, zero_initialized
 from unstuck.vector import flatten
+from unstuck.view import EXACT
 
 Matrix = NDArray[np.float64]
 
@@ -41,7 +42,9 @@ def naive(problem: Problem) -> Matrix:
 def test_the_lectures_saddle() -> None:
     """L = (1 − w1 w2)² at the origin: H = [[0, −2], [−2, 0]], eigenvalues ±2, and the way down is (1, 1)/√2."""
     problem = product_at_origin()
-    np.testing.assert_allclose(whole_hessian(view(problem)), [[0, -2], [-2, 0]], atol=1e-7)
+    system = view(problem).eigensystem
+    assert system is not None
+    np.testing.assert_allclose((system.vectors.T * system.values) @ system.vectors, [[0, -2], [-2, 0]], atol=1e-12)
     reading = read(problem)
     assert (reading.dimension, reading.exact) == (2, True)
     assert (reading.lowest.value, reading.largest.value) == pytest.approx((-2.0, 2.0), rel=1e-6)
@@ -110,9 +113,9 @@ def test_small_networks_are_solved_whole(name: str) -> None:
 
 
 def large() -> Problem:
-    """479 parameters, where only the ends are looked for."""
+    """2,051 parameters, where only the ends are looked for."""
     return zoo.problem(
-        lambda: nn.Sequential(nn.Linear(zoo.FEATURES, 16), nn.Tanh(), nn.Linear(16, 20), nn.Tanh(), nn.Linear(20, 3))
+        lambda: nn.Sequential(nn.Linear(zoo.FEATURES, 40), nn.Tanh(), nn.Linear(40, 42), nn.Tanh(), nn.Linear(42, 3))
     )
 
 
@@ -159,7 +162,7 @@ def test_the_residual_tells_critical_points_from_slopes() -> None:
 def test_a_network_at_zero_is_a_saddle() -> None:
     """Zero weights leave the output biases alone with curvature; the rest is flat to second order."""
     reading = read(zero_initialized())
-    assert not reading.exact
+    assert reading.exact
     assert reading.largest.value > 0.1
     assert reading.near_zero.value > 0.9
 
@@ -171,9 +174,48 @@ def test_an_odd_sample_is_weighed_by_its_sizes() -> None:
     np.testing.assert_allclose(read(problem).nodes, values, rtol=1e-8, atol=1e-11)
 
 
-def test_single_precision_says_its_error() -> None:
+def test_small_networks_in_single_precision_are_solved_in_double() -> None:
     exact = read(zoo.problem(zoo.perceptron))
     rough = read(zoo.problem(zoo.perceptron, torch.float32))
-    assert exact.largest.error < 1e-10 < rough.largest.error
+    assert rough.largest.error < 1e-12
+    assert rough.largest.value == pytest.approx(exact.largest.value, rel=1e-5)  # of rounded parameters and data
+    assert rough.lowest.value == pytest.approx(exact.lowest.value, rel=1e-4)
+
+
+class Single(nn.Module):
+    """Computes in single precision whatever it is given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Linear(zoo.FEATURES, zoo.CLASSES)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        weight, bias = self.inner.weight.float(), self.inner.bias.float()
+        outputs: Tensor = nn.functional.linear(inputs.float(), weight, bias)
+        return outputs
+
+
+def test_single_precision_says_its_error() -> None:
+    exact = read(zoo.problem(lambda: nn.Linear(zoo.FEATURES, zoo.CLASSES), torch.float64))
+    rough = read(zoo.problem(Single, torch.float32))
+    assert rough.exact
+    assert rough.proved is None
+    assert exact.largest.error < 1e-12 < 1e-9 < rough.largest.error
     assert abs(rough.largest.value - exact.largest.value) < rough.largest.error
     assert abs(rough.lowest.value - exact.lowest.value) < rough.lowest.error
+    assert any("not" in note and "1e-09" in note for note in rough.notes)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_way_down_is_proved_in_double_precision(seed: int) -> None:
+    """Single precision, too large for the whole matrix: vᵀHv of the vector that was found, by a naive product."""
+    problem = zoo.problem(
+        lambda: nn.Sequential(nn.Linear(zoo.FEATURES, 40), nn.Tanh(), nn.Linear(40, 42), nn.Tanh(), nn.Linear(42, 3)),
+        torch.float32,
+    )
+    reading = read(problem, seed)
+    assert not reading.exact
+    assert reading.proved is not None
+    assert reading.proved.error < 1e-12
+    assert reading.proved.value == pytest.approx(reading.lowest.value, abs=1e-5 * reading.largest.value)
+    assert reading.negative

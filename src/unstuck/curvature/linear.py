@@ -68,7 +68,8 @@ class _Shifted(TorchFunctionMode):
     def __init__(self, point: Mapping[str, Tensor]) -> None:
         super().__init__()
         self.layers: list[Layer] = []
-        self._left = {id(tensor): name for name, tensor in point.items()}
+        self._names = {id(tensor): name for name, tensor in point.items()}
+        self._left = set(point)
         sizes = [tensor.numel() for tensor in point.values()]
         starts = torch.tensor([0, *sizes], device="cpu").cumsum(0).tolist()
         self._starts = dict(zip(point, starts, strict=False))
@@ -80,11 +81,12 @@ class _Shifted(TorchFunctionMode):
             return func(*args, **(kwargs or {}))
         inputs, weight, bias = _arguments(*args, **(kwargs or {}))
         outputs = func(inputs, weight, bias)
-        names = [None if each is None else self._left.pop(id(each), None) for each in (weight, bias)]
+        names = [self._names.get(id(each)) for each in (weight, bias)]
         if names == [None, None]:
             return outputs
-        if inputs.dim() != 2:
-            raise NotLayerByLayer("a linear layer is applied to more than one row per sample")
+        if inputs.dim() != 2 or not self._left.issuperset(filter(None, names)):
+            raise NotLayerByLayer("a linear layer is called more than once, or on more than one row per sample")
+        self._left.difference_update(filter(None, names))
         shift = torch.zeros_like(outputs, requires_grad=True)
         self.layers.append(self._layer(inputs, shift, names, weight))
         return outputs + shift
@@ -113,8 +115,8 @@ def _arguments(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> tup
     return input, weight, bias
 
 
-def layered_hessian(loss: Loss, point: Mapping[str, Tensor]) -> Tensor:
-    """The Hessian of one batch's loss by its layers, shape (n, n).
+def layered_hessian(loss: Loss, point: Mapping[str, Tensor]) -> tuple[Tensor, int]:
+    """The Hessian of one batch's loss by its layers, shape (n, n), and how many backward passes that took.
 
     Raises:
         NotLayerByLayer: some parameters are not those of linear layers, or a layer is called twice.
@@ -142,7 +144,7 @@ def layered_hessian(loss: Loss, point: Mapping[str, Tensor]) -> Tensor:
             square = block.reshape(len(rows), len(columns))
             matrix[rows[:, None], columns] = square
             matrix[columns[:, None], rows] = square.T
-    return matrix
+    return matrix, sum(layer.shift.shape[1] + layer.inputs.shape[1] for layer in layers)
 
 
 def _columns(outputs: Tensor, shifts: list[Tensor]) -> list[Tensor | None]:

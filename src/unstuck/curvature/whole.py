@@ -14,7 +14,7 @@ def whole_hessian(hessian: Hessian) -> Tensor:
     """H, shape (n, n): layer by layer where that agrees with a product, else column by column.
 
     Args:
-        hessian: the operator; its engine makes the columns.
+        hessian: the operator; its engine makes the columns, and its ``products`` count the passes either way.
     """
     if hessian.plan.exact:
         try:
@@ -31,5 +31,7 @@ def whole_hessian(hessian: Hessian) -> Tensor:
 def _by_layers(hessian: Hessian) -> Tensor:
     total = torch.zeros(hessian.dimension, hessian.dimension, dtype=hessian.dtype, device=hessian.device)
     for part in hessian.parts:
-        total += part.share * layered_hessian(part.loss, hessian.point)
+        matrix, passes = layered_hessian(part.loss, hessian.point)
+        total += part.share * matrix
+        hessian.products += passes
     return hessian.total(total)

@@ -55,8 +55,7 @@ def spectral_density(quadratures: Sequence[Quadrature]) -> Density:
     width = WIDTH * (high - low) or WIDTH * max(abs(high), 1.0)
     at = np.linspace(low - MARGIN * width, high + MARGIN * width, POINTS)
     seen = np.stack([_smoothed(quadrature, at, width) for quadrature in quadratures])
-    whole = all(quadrature.exact and len(set(quadrature.weights)) == 1 for quadrature in quadratures)
-    error = np.zeros(POINTS) if whole else _standard_error(seen)
+    error = _standard_error(seen) if len(quadratures) > 1 else np.full(POINTS, np.nan)
     return Density(
         at=tuple(at.tolist()),
         value=tuple(seen.mean(0).tolist()),
@@ -75,9 +74,3 @@ def _standard_error(seen: Floats) -> Floats:
     if len(seen) < 2:
         return np.full(seen.shape[1], np.inf)
     return np.asarray(seen.std(0, ddof=1) / np.sqrt(len(seen)))
-
-
-def whole_spectrum(eigenvalues: Floats) -> Quadrature:
-    """A spectrum that is known whole: each of the n eigenvalues has the weight 1/n."""
-    n = len(eigenvalues)
-    return Quadrature(nodes=tuple(np.sort(eigenvalues).tolist()), weights=(1.0 / n,) * n, exact=True)

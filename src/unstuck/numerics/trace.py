@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -23,37 +23,48 @@ class Trace:
     Attributes:
         trace: tr H, the sum of the eigenvalues.
         frobenius_norm: ‖H‖_F, the root of the sum of their squares.
+        groups: the trace of each group's diagonal block.
         samples: zᵀHz of each vector; their mean is the trace.
     """
 
     trace: Mean
     frobenius_norm: Mean
+    groups: tuple[Mean, ...]
     samples: tuple[float, ...]
 
 
-def hutchinson(operator: SymmetricOperator, *, count: int, generator: torch.Generator) -> Trace:
+def hutchinson(
+    operator: SymmetricOperator, *, count: int, generator: torch.Generator, groups: Sequence[int] = ()
+) -> Trace:
     """tr H as the mean of zᵀHz over vectors z of independent signs (Hutchinson 1990).
 
     The estimate is unbiased, its variance 2 (‖H‖_F² − Σ H_ii²) / k; the standard error is that of the sample.
-    All ``count`` vectors are used: there is no stopping rule to bias the result.
+    All ``count`` vectors are used: there is no stopping rule to bias the result. The terms of zᵀHz that belong
+    to a group of entries estimate the trace of its diagonal block.
 
     Args:
         operator: H, symmetric (n × n).
         count: k, two or more, so that there is a standard error.
         generator: draws the signs.
+        groups: lengths of consecutive groups of entries, summing to n.
     """
     if count < 2:
         raise ValueError(f"a standard error needs two vectors or more; got {count}")
-    samples: list[float] = []
-    squares: list[Tensor] = []
+    lengths = list(groups) or [operator.dimension]
+    terms: list[Tensor] = []
+    norms: list[Tensor] = []
     for start in range(0, count, BLOCK):
         signs = random_signs(operator, min(BLOCK, count - start), generator)
-        products = operator.block(signs)
-        samples += (signs.double() * products.double()).sum(1).tolist()
-        squares.append(torch.linalg.vector_norm(products.double(), dim=1))
+        products = operator.block(signs).double()
+        parts = (signs.double() * products).split(lengths, dim=1)
+        terms.append(torch.stack([part.sum(1) for part in parts], dim=1))
+        norms.append(torch.linalg.vector_norm(products, dim=1))
+    table = torch.cat(terms)  # vectors × groups
+    samples = table.sum(1).tolist()
     return Trace(
         trace=mean(samples),
-        frobenius_norm=frobenius_norm(torch.cat(squares)[:, None]),
+        frobenius_norm=frobenius_norm(torch.cat(norms)[:, None]),
+        groups=tuple(mean(column.tolist()) for column in table.T) if groups else (),
         samples=tuple(samples),
     )
 
@@ -62,9 +73,3 @@ def random_signs(operator: SymmetricOperator, count: int, generator: torch.Gener
     """Rows of independent ±1, shape (count, n), the same on every device for a generator on the CPU."""
     bits = torch.randint(2, (count, operator.dimension), generator=generator, device=generator.device)
     return (2 * bits - 1).to(operator.device, operator.dtype)
-
-
-def exact_trace(eigenvalues: Tensor) -> tuple[float, float]:
-    """Trace and Frobenius norm of a spectrum that is known whole."""
-    values = eigenvalues.double()
-    return float(values.sum()), math.sqrt(float(values.square().sum()))

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from unstuck.probes.density import Density as Density
 from unstuck.probes.direction import Direction as Direction
 from unstuck.probes.escape import Escape as Escape
 from unstuck.probes.finite import Finite as Finite
@@ -10,6 +11,7 @@ from unstuck.probes.inputs import Inputs as Inputs
 from unstuck.probes.outputs import Outputs as Outputs
 from unstuck.probes.spectrum import Spectrum as Spectrum
 from unstuck.probes.step import Step as Step
+from unstuck.probes.trace import Trace as Trace
 from unstuck.probes.wiring import Wiring as Wiring
 
 ALL: tuple[type[Any], ...] = (
@@ -20,6 +22,8 @@ ALL: tuple[type[Any], ...] = (
     Gradient,
     Direction,
     Spectrum,
+    Trace,
+    Density,
     Step,
     Escape,
 )

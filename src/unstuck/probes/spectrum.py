@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import plotly.graph_objects as go
-import torch
 from torch import Tensor
 
 from unstuck import plot
 from unstuck.budget import Budget
 from unstuck.numerics.lanczos import gauss_quadrature, lowest_plausible
-from unstuck.numerics.spectrum import count_signs, newton_residual, newton_residual_by_products, sign_shares
+from unstuck.numerics.spectrum import (
+    TOLERANCES,
+    Share,
+    count_signs,
+    newton_residual,
+    newton_residual_by_products,
+    sign_shares,
+)
 from unstuck.reading import Estimate, Reading, quantity
 from unstuck.vector import flatten
 from unstuck.view import View
 
-EXACT = 400
-"""Parameters up to which the whole Hessian is built."""
-
 SHOWN = 16
 """Parameters up to which an eigenvector is written out."""
 
-TOLERANCE = 1e-6
+COARSE, TOLERANCE, FINE = TOLERANCES
 """Of max |λ|: eigenvalues nearer to zero count as neither positive nor negative."""
 
 FAINT = 1e-6
@@ -48,11 +51,18 @@ class SpectrumReading(Reading):
     lowest_plausible: float = quantity(
         "loss / unit²", "no eigenvalue lies below this, but for a failure of probability 1 %"
     )
+    proved: Estimate | None = quantity(
+        "loss / unit²", "curvature along the lowest eigenvector in double precision: below zero is proof of a way down"
+    )
     minimum_ratio: Estimate = quantity(
         "",
         f"positive eigenvalues over all, beyond {TOLERANCE:g} of the largest; error is half the 95 % interval",
     )
     near_zero: Estimate = quantity("", "share of the eigenvalues within that band around zero")
+    minimum_ratio_coarse: Estimate = quantity("", f"the minimum ratio beyond {COARSE:g} of the largest instead")
+    near_zero_coarse: Estimate = quantity("", "share of the eigenvalues within that wider band")
+    minimum_ratio_fine: Estimate = quantity("", f"the minimum ratio beyond {FINE:g} of the largest instead")
+    near_zero_fine: Estimate = quantity("", "share of the eigenvalues within that narrower band")
     newton_residual: float = quantity(
         "",
         "Frye's r: below 0.1 there is a critical point nearby, above 0.9 the gradient lies where the surface is flat",
@@ -61,13 +71,14 @@ class SpectrumReading(Reading):
         "", f"of the lowest eigenvalue, where there are at most {SHOWN} parameters"
     )
     engine: str = quantity("", "how Hessian-vector products were made")
+    engine_error: float = quantity("", "relative error of a product made by differences of gradients; else zero")
     nodes: tuple[float, ...] = ()
     weights: tuple[float, ...] = ()
 
     @property
     def negative(self) -> bool:
         """Whether there is negative curvature, beyond the error."""
-        return self.lowest.high < 0
+        return self.lowest.high < 0 and (self.proved is None or self.proved.high < 0)
 
     def draw(self) -> go.Figure:
         """All eigenvalues, or the spectrum as random vectors see it."""
@@ -101,49 +112,58 @@ class Spectrum:
     once: ClassVar[bool] = False
 
     def measure(self, view: View, budget: Budget) -> SpectrumReading:
-        return _exact(view) if view.hessian.dimension <= EXACT else _estimated(view)
+        return _exact(view) if view.eigensystem is not None else _estimated(view)
 
 
 def _exact(view: View) -> SpectrumReading:
-    matrix = whole_hessian(view)
-    error = float(torch.linalg.matrix_norm(matrix - matrix.T)) / 2
-    values, vectors = torch.linalg.eigh((matrix + matrix.T) / 2)
-    resolution = torch.finfo(view.hessian.dtype).eps * float(values.abs().max()) * len(values) ** 0.5
-    error = max(error, resolution)
-    signs = count_signs(values.numpy(), TOLERANCE)
-    components = vectors.T @ flatten(view.gradient).double().cpu()
-    residual = newton_residual(values.numpy(), components.numpy(), cutoff=max(1e-9, _relative(error, values)))
+    system = view.eigensystem
+    if system is None:
+        raise ValueError("the network is too large for all its eigenvalues")
+    values = system.values.numpy()
+    largest = max(abs(values[0]), abs(values[-1]))
+    components = system.vectors @ flatten(view.gradient).double().cpu()
+    cutoff = max(FINE, system.error / max(largest, 1e-300))
+    shares = {}
+    for tolerance in TOLERANCES:
+        signs = count_signs(values, tolerance)
+        shares[tolerance] = (Estimate(signs.minimum_ratio, 0.0), Estimate(signs.near_zero / signs.total, 0.0))
     return SpectrumReading(
         update=view.update,
         samples=view.samples,
-        notes=view.hessian.notes,
+        notes=(*_notes(view), *_resolution(system.error, largest)),
         dimension=len(values),
         exact=True,
-        largest=Estimate(float(values[-1]), error),
-        lowest=Estimate(float(values[0]), error),
-        lowest_plausible=float(values[0]) - error,
-        minimum_ratio=Estimate(signs.minimum_ratio, 0.0),
-        near_zero=Estimate(signs.near_zero / signs.total, 0.0),
-        newton_residual=residual.value,
-        eigenvector=_shown(vectors[:, 0]),
+        largest=Estimate(float(values[-1]), system.error),
+        lowest=Estimate(float(values[0]), system.error),
+        lowest_plausible=float(values[0]) - system.error,
+        proved=_proved(view) if values[0] < 0 else None,
+        **_named(shares),
+        newton_residual=newton_residual(values, components.numpy(), cutoff=cutoff).value,
+        eigenvector=_shown(system.vectors[0]),
         engine=view.hessian.rung,
+        engine_error=view.hessian.error,
         nodes=tuple(values.tolist()),
         weights=(1.0 / len(values),) * len(values),
     )
 
 
-def whole_hessian(view: View) -> Tensor:
-    """H column by column, shape (n, n), in double precision on the CPU."""
-    identity = torch.eye(view.hessian.dimension, dtype=view.hessian.dtype, device=view.hessian.device)
-    view.gradient_evaluations += 2 * len(view.blocks) * view.hessian.dimension
-    return torch.stack([view.hessian @ column for column in identity]).double().cpu()
+def _resolution(error: float, largest: float) -> tuple[str, ...]:
+    """What the counts cannot resolve."""
+    finer = [tolerance for tolerance in TOLERANCES if tolerance * largest < error]
+    if not finer or largest == 0.0:
+        return ()
+    bands = " and ".join(f"{tolerance:g}" for tolerance in finer)
+    return (f"eigenvalues are known to {error / largest:.1g} of the largest, so the counts beyond {bands} are not",)
 
 
 def _estimated(view: View) -> SpectrumReading:
     ends = view.extremes
     more = gauss_quadrature(view.hessian, steps=QUADRATURE_STEPS, generator=view.generator(51))
     seen = [ends.quadrature, more]
-    shares = sign_shares(seen, dimension=ends.dimension, tolerance=TOLERANCE)
+    shares = {}
+    for tolerance in TOLERANCES:
+        found = sign_shares(seen, dimension=ends.dimension, tolerance=tolerance)
+        shares[tolerance] = (_half(found.positive), _half(found.near_zero))
     squares = [sum(w * n * n for n, w in zip(q.nodes, q.weights, strict=True)) for q in seen]
     residual = newton_residual_by_products(
         view.hessian,
@@ -152,31 +172,54 @@ def _estimated(view: View) -> SpectrumReading:
         max_products=RESIDUAL_PRODUCTS,
     )
     view.gradient_evaluations += 2 * len(view.blocks) * (len(more.nodes) + residual.products)
+    systematic = view.hessian.error * max(abs(ends.largest.values[-1]), abs(ends.smallest.values[0]))
     return SpectrumReading(
         update=view.update,
         samples=view.samples,
-        notes=view.hessian.notes,
+        notes=_notes(view),
         dimension=ends.dimension,
         exact=False,
-        largest=Estimate(ends.largest.values[-1], ends.largest.bounds[-1]),
-        lowest=Estimate(ends.smallest.values[0], ends.smallest.bounds[0]),
-        lowest_plausible=lowest_plausible(ends),
-        minimum_ratio=_half(shares.positive.value, shares.positive.interval.low, shares.positive.interval.high),
-        near_zero=_half(shares.near_zero.value, shares.near_zero.interval.low, shares.near_zero.interval.high),
+        largest=Estimate(ends.largest.values[-1], ends.largest.bounds[-1] + systematic),
+        lowest=Estimate(ends.smallest.values[0], ends.smallest.bounds[0] + systematic),
+        lowest_plausible=lowest_plausible(ends) - systematic,
+        proved=_proved(view) if ends.smallest.values[0] < 0 else None,
+        **_named(shares),
         newton_residual=residual.value,
         eigenvector=_shown(ends.smallest.vectors[0]),
         engine=view.hessian.rung,
+        engine_error=view.hessian.error,
         nodes=ends.quadrature.nodes,
         weights=ends.quadrature.weights,
     )
 
 
-def _half(value: float, low: float, high: float) -> Estimate:
-    return Estimate(value, max(high - value, value - low))
+def _proved(view: View) -> Estimate | None:
+    """vᵀHv along the lowest eigenvector, in double precision, with a bound on its rounding."""
+    found = view.curvature_along(view.extremes.smallest.vectors[0])
+    return None if found is None else Estimate(found.value, found.rounding)
 
 
-def _relative(error: float, values: Tensor) -> float:
-    return error / max(float(values.abs().max()), 1e-300)
+def _named(shares: dict[float, tuple[Estimate, Estimate]]) -> dict[str, Any]:
+    """Minimum ratio and share near zero of each tolerance, by the names of the reading's fields."""
+    return {
+        f"{name}{suffix}": value
+        for tolerance, suffix in ((COARSE, "_coarse"), (TOLERANCE, ""), (FINE, "_fine"))
+        for name, value in zip(("minimum_ratio", "near_zero"), shares[tolerance], strict=True)
+    }
+
+
+def _notes(view: View) -> tuple[str, ...]:
+    """What a reader has to know of how the products were made."""
+    if view.hessian.error == 0.0:
+        return ()
+    return (
+        "torch has no second derivative of a part of this model, or a wrong one; products are differences of "
+        f"gradients, with a relative error of about {view.hessian.error:.1g}",
+    )
+
+
+def _half(share: Share) -> Estimate:
+    return Estimate(share.value, max(share.interval.high - share.value, share.value - share.interval.low))
 
 
 def _shown(vector: Tensor) -> tuple[float, ...]:
