@@ -1,21 +1,26 @@
-"""Whether a problem can be trained at all: one batch, forward and backward, on a branch."""
+"""Whether a problem can be trained at all: one batch, forward and backward, on a branch; and on every process alike."""
 
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from unstuck.data import Batch, Data
+from unstuck.data import Batch, Data, fingerprint
 from unstuck.errors import InputError
 from unstuck.forward import call, split
 from unstuck.problem import Problem
+from unstuck.ranks import ranks
 from unstuck.untouched import in_mode, seeded
+
+COMPARED = 512
+"""Samples that the processes compare, to see whether they hold the same data."""
 
 
 def check(problem: Problem) -> None:
     """Raise InputError, saying what is wrong and where, if one batch cannot be learned from or held out."""
+    check_ranks(problem)
     branch = problem.branch()
-    with seeded(0):
+    with problem.ranks.together(), seeded(0):
         batch = _batch(branch, branch.data)
         with in_mode(branch.model, branch.modes("training")):
             _check_slope(problem, _loss(branch, batch, "train"))
@@ -23,6 +28,31 @@ def check(problem: Problem) -> None:
             batch = _batch(branch, branch.valid_data)
             with in_mode(branch.model, branch.modes("evaluation")), torch.no_grad():
                 _loss(branch, batch, "valid")
+
+
+def check_ranks(problem: Problem) -> None:
+    """Raise InputError where the processes that share a training do not hold the same one."""
+    processes = ranks(problem.device)
+    if processes.size == 1:
+        return
+    for data in (problem.data, problem.valid_data):
+        with processes.together():
+            code = 0 if data is None else fingerprint(data.sample(COMPARED, chunk=COMPARED, seed=0))
+        if not processes.alike(code):
+            raise InputError(
+                f"`{data.name if data else 'valid'}` is another data set on each process; give every process the "
+                "whole of it, and let torch.utils.data.DistributedSampler part it: then all measure the same sample"
+            )
+    if any(isinstance(module, nn.SyncBatchNorm) for module in problem.model.modules()):
+        raise InputError(
+            "`model` has SyncBatchNorm layers, in which a pass on one process waits for the others; "
+            "hand it over with BatchNorm layers, before convert_sync_batchnorm"
+        )
+    if not problem.sharded and not processes.alike(fingerprint([list(problem.model.parameters())])):
+        raise InputError(
+            "`model` has other parameters on each process; wrap it in DistributedDataParallel, which makes them alike, "
+            "or seed its initialization alike"
+        )
 
 
 def _batch(branch: Problem, data: Data) -> Batch:

@@ -26,6 +26,7 @@ from unstuck.jobs import Origin, on_processes
 from unstuck.probes.outputs import OutputsReading
 from unstuck.problem import Problem
 from unstuck.progress import Progress, silent
+from unstuck.ranks import ranks
 from unstuck.reading import Readings
 from unstuck.remedy import Remedy
 from unstuck.report import Report
@@ -98,6 +99,8 @@ def diagnose(
         raise InputError(
             "more than one job needs a target, file.py:function, from which each process makes the problem"
         )
+    if jobs > 1 and ranks().size > 1:
+        raise InputError("more than one job (--jobs) does not go with several processes (torchrun): run with one")
     limit = Budget() if budget is None else Budget(updates=budget)
     with generators_kept(*loader_generators(problem.train)):
         check(problem)

@@ -11,7 +11,7 @@ from typing import Any, overload
 from unstuck import probes as all_probes
 from unstuck import report
 from unstuck.budget import Budget, Cost
-from unstuck.check import check
+from unstuck.check import check, check_ranks
 from unstuck.errors import InputError
 from unstuck.exam import Record, look
 from unstuck.problem import Problem
@@ -112,6 +112,10 @@ def _named(names: Sequence[str]) -> tuple[type[Any], ...]:
 def _looking_at(problem: Problem, seed: int) -> Iterator[View]:
     """A view of the problem as it was handed over, the caller's generators and thread count kept."""
     with generators_kept(*loader_generators(problem.train)):
+        if problem.sharded:  # cannot be copied: it is looked at where it stands
+            check_ranks(problem)
+            yield View(problem, seed=seed)
+            return
         check(problem)
         with fixed_threads(threads_for(problem)):
             yield view_of(problem, Snapshot.of(problem), seed=seed)

@@ -358,19 +358,19 @@ class Problem:
                     run, self.optimizer, self.model, self.loss, self.training_step, self.scheduler
                 )
             except Exception as error:  # noqa: BLE001 - any module may refuse, in any way
-                return self._branch_of_fresh(error, at)
-        branch = self.changed(
-            model=model,
-            loss=loss,
-            training_step=training_step,
-            optimizer=optimizer,
-            scheduler=scheduler,
-        )
+                branch = self._fresh_branch(error)
+                at = at or Snapshot.of(self)
+            else:
+                branch = self.changed(
+                    model=model, loss=loss, training_step=training_step, optimizer=optimizer, scheduler=scheduler
+                )
         if at is not None:
             at.restore(branch)
+        if self.ranks.size > 1:  # in distributed training, buffers are the first process's
+            self.ranks.take_first(Forward(branch).buffers())
         return branch
 
-    def _branch_of_fresh(self, error: Exception, at: Snapshot | None) -> Problem:
+    def _fresh_branch(self, error: Exception) -> Problem:
         if self.fresh is None:
             raise InputError(
                 f"the model cannot be copied ({type(error).__name__}: {error}); "
@@ -381,14 +381,9 @@ class Problem:
         made = given if isinstance(given, Problem) else Problem(**given)
         check_alike(self, made)
         branch = self.changed(
-            model=made.model,
-            loss=made.loss,
-            step=made.step,
-            optimizer=made.optimizer,
-            scheduler=made.scheduler,
+            model=made.model, loss=made.loss, step=made.step, optimizer=made.optimizer, scheduler=made.scheduler
         )
         take_hooks(Forward(branch))
-        (at or Snapshot.of(self)).restore(branch)
         for mine, its in zip(self.model.modules(), branch.model.modules(), strict=True):
             its.training = mine.training
         for own, its_own in zip(self.model.parameters(), branch.model.parameters(), strict=True):

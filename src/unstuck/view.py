@@ -18,7 +18,7 @@ from unstuck.numerics.lanczos import Extremes, extreme_eigenpairs
 from unstuck.problem import Problem
 from unstuck.snapshot import Snapshot
 from unstuck.untouched import derived_seed
-from unstuck.vector import Point, widened
+from unstuck.vector import Point, weighted_mean, widened
 
 SAMPLE = 512
 """Samples on which a view measures, where the data has as many."""
@@ -105,8 +105,8 @@ class View:
     def gradients(self) -> tuple[tuple[float, Point], ...]:
         """Loss and gradient of each batch of the sample, on the surface that is walked."""
         self.gradient_evaluations += len(self.sample)
-        losses = (partial(self.problem.loss_at, batch=batch, seed=self.seed) for batch in self.sample)
-        return tuple(gradient_of(loss, self.point) for loss in losses)
+        losses = [partial(self.problem.loss_at, batch=batch, seed=self.seed) for batch in self.sample]
+        return tuple(self.problem.ranks.spread(lambda loss: gradient_of(loss, self.point), losses))
 
     @cached_property
     def loss(self) -> float:
@@ -189,18 +189,18 @@ class View:
     def loss_at(self, point: Point) -> float:
         """The loss that is followed, over the sample, at another point."""
         self.gradient_evaluations += len(self.blocks) / 3
-        total = weight = 0.0
-        with torch.no_grad():
-            for batch in self.blocks:
-                terms = self.problem.terms(batch)
-                total += terms * float(self.problem.loss_at(point, batch, seed=self.seed))
-                weight += terms
-        return total / weight
+
+        def measured(block: Batch) -> tuple[float, float]:
+            with torch.no_grad():
+                return self.problem.terms(block), float(self.problem.loss_at(point, block, seed=self.seed))
+
+        return weighted_mean(self.problem.ranks.spread(measured, self.blocks))
 
     def gradient_at(self, point: Point, block: int = 0) -> Point:
         """The gradient at another point, over one block of the sample."""
         self.gradient_evaluations += 1
-        return self.problem.gradient_at(point, self.blocks[block], seed=self.seed)
+        gradient = partial(self.problem.gradient_at, point, seed=self.seed)
+        return self.problem.ranks.spread(gradient, [self.blocks[block]])[0]
 
 
 def view_of(

@@ -16,22 +16,24 @@ def whole_hessian(hessian: Hessian) -> Tensor:
     Args:
         hessian: the operator; its engine makes the columns, and its ``products`` count the passes either way.
     """
-    if hessian.plan.exact:
-        try:
-            matrix = _by_layers(hessian)
-        except (NotLayerByLayer, RuntimeError, NotImplementedError) as error:
-            raise_if_out_of_memory(error)
-        else:
-            vector = torch.randn(hessian.dimension, generator=torch.Generator().manual_seed(2), device="cpu").to(matrix)
-            if agree(matrix @ vector, hessian @ vector):
-                return matrix
+    matrix = _by_layers(hessian) if hessian.plan.exact else None
+    if matrix is not None:
+        vector = torch.randn(hessian.dimension, generator=torch.Generator().manual_seed(2), device="cpu").to(matrix)
+        if agree(matrix @ vector, hessian @ vector):
+            return matrix
     return hessian.block(torch.eye(hessian.dimension, dtype=hessian.dtype, device=hessian.device))
 
 
-def _by_layers(hessian: Hessian) -> Tensor:
+def _by_layers(hessian: Hessian) -> Tensor | None:
+    """The sum over the parts; None where one of them, on any process, is not made of such layers."""
     total = torch.zeros(hessian.dimension, hessian.dimension, dtype=hessian.dtype, device=hessian.device)
-    for part in hessian.parts:
-        matrix, passes = layered_hessian(part.loss, hessian.point)
-        total += part.share * matrix
-        hessian.products += passes
-    return hessian.total(total)
+    refused = torch.zeros((), device=hessian.device)
+    try:
+        for part in hessian.parts:
+            matrix, passes = layered_hessian(part.loss, hessian.point)
+            total += part.share * matrix
+            hessian.products += passes
+    except (NotLayerByLayer, RuntimeError, NotImplementedError) as error:
+        raise_if_out_of_memory(error)
+        refused += 1
+    return None if float(hessian.total(refused)) else hessian.total(total)
