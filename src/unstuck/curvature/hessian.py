@@ -98,8 +98,13 @@ class Hessian:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a reader of numbers made with it should know."""
-        return (PLAIN_ATTENTION,) if self._plan.attention else ()
+        """What a reader of numbers has to know of how the products were made."""
+        differences = (
+            "torch has no second derivative of a part of this model, or a wrong one; products are differences of "
+            f"gradients, with a relative error of about {self.error:.1g}"
+        )
+        attention = (PLAIN_ATTENTION,) if self._plan.attention else ()
+        return attention if self._plan.exact else (*attention, differences)
 
     def _flat_loss(self, part: Part) -> Callable[[Tensor], Tensor]:
         return lambda flat: part.loss(unflatten(flat, self.point))

@@ -95,6 +95,7 @@ class Density:
         return DensityReading(
             update=view.update,
             samples=view.samples,
+            notes=view.hessian.notes,
             dimension=view.problem.dimension,
             exact=known,
             vectors=0 if known else len(seen),

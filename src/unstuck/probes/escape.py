@@ -91,6 +91,7 @@ class Escape:
         return EscapeReading(
             update=view.update,
             samples=view.samples,
+            notes=view.hessian.notes,
             loss=loss,
             gradient_drop=loss - _descend(view, view.point, unit),
             curvature_drop=max(0.0, drop),

@@ -130,7 +130,7 @@ def _exact(view: View) -> SpectrumReading:
     return SpectrumReading(
         update=view.update,
         samples=view.samples,
-        notes=(*_notes(view), *_resolution(system.error, largest)),
+        notes=(*view.hessian.notes, *_resolution(system.error, largest)),
         dimension=len(values),
         exact=True,
         largest=Estimate(float(values[-1]), system.error),
@@ -176,7 +176,7 @@ def _estimated(view: View) -> SpectrumReading:
     return SpectrumReading(
         update=view.update,
         samples=view.samples,
-        notes=_notes(view),
+        notes=view.hessian.notes,
         dimension=ends.dimension,
         exact=False,
         largest=Estimate(ends.largest.values[-1], ends.largest.bounds[-1] + systematic),
@@ -206,16 +206,6 @@ def _named(shares: dict[float, tuple[Estimate, Estimate]]) -> dict[str, Any]:
         for tolerance, suffix in ((COARSE, "_coarse"), (TOLERANCE, ""), (FINE, "_fine"))
         for name, value in zip(("minimum_ratio", "near_zero"), shares[tolerance], strict=True)
     }
-
-
-def _notes(view: View) -> tuple[str, ...]:
-    """What a reader has to know of how the products were made."""
-    if view.hessian.error == 0.0:
-        return ()
-    return (
-        "torch has no second derivative of a part of this model, or a wrong one; products are differences of "
-        f"gradients, with a relative error of about {view.hessian.error:.1g}",
-    )
 
 
 def _half(share: Share) -> Estimate:

@@ -80,6 +80,7 @@ class Trace:
         return TraceReading(
             update=view.update,
             samples=view.samples,
+            notes=view.hessian.notes,
             dimension=n,
             exact=False,
             vectors=found.trace.count,
@@ -103,6 +104,7 @@ def _exact(view: View) -> TraceReading:
     return TraceReading(
         update=view.update,
         samples=view.samples,
+        notes=view.hessian.notes,
         dimension=n,
         exact=True,
         vectors=0,
