@@ -9,16 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from scipy.sparse.linalg import eigsh
 from tests import zoo
 from tests.curvature import naive
-from tests.probes.look import look, view
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unstuck import measure, probes
+from unstuck.curvature.choice import PLAIN_ATTENTION
 from unstuck.curvature.engines import Differences, KeptGraph, Linearized
-from unstuck.probes.spectrum import Spectrum, SpectrumReading
+from unstuck.probes.spectrum import Spectrum
 from unstuck.problem import Problem
 from unstuck.vector import flatten, unflatten
 
@@ -239,11 +238,11 @@ def test_attention_is_differentiated_twice(name: str) -> None:
     assert matches(rough.double(), hessian @ vector, 1e-4)
 
 
+@pytest.mark.parametrize("probe", CURVED)
 @pytest.mark.parametrize("name", ATTENTION)
-def test_attention_by_the_plain_kernel_is_said(name: str) -> None:
+def test_attention_by_the_plain_kernel_is_said(name: str, probe: type[Any]) -> None:
     """Flaw: another kernel than the model's own is measured, and nobody is told."""
-    (note,) = measure(ATTENTION[name](DOUBLE), Spectrum()).notes
-    assert "attention" in note
+    assert PLAIN_ATTENTION in measure(ATTENTION[name](DOUBLE), probe()).notes
 
 
 class Weighing(nn.Module):
@@ -308,50 +307,3 @@ def test_mean_squared_error(tune: bool) -> None:
     with pytest.raises(NotImplementedError, match="MseLoss"):
         Linearized(lambda flat: deep.loss_at(unflatten(flat, deep.point()), batch), flatten(deep.point()))
     assert matches(deep.hessian_at(deep.point(), batch, tune=tune) @ vector, naive.product(deep, [batch], vector))
-
-
-# Eigenvalues
-
-
-def wide(dtype: torch.dtype = DOUBLE) -> Problem:
-    """515 parameters, too many for the whole matrix."""
-    return zoo.problem(lambda: nn.Sequential(nn.Linear(4, 64), nn.Tanh(), nn.Linear(64, 3)), dtype)
-
-
-@pytest.fixture(scope="module")
-def arpack() -> tuple[Any, Any]:
-    """Five eigenvalues at each end by scipy's solver."""
-    problem = wide()
-    hessian = naive.operator(problem, all_data(problem))
-    low, high = (eigsh(hessian, k=5, which=end, return_eigenvectors=False) for end in ("SA", "LA"))
-    return np.sort(low), np.sort(high)
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_the_most_negative_eigenvalue_comes_with_its_bound(arpack: tuple[Any, Any], seed: int) -> None:
-    """Flaw: eigenvalues of large magnitude are all there is, so that no saddle is ever seen; or no error is known."""
-    reading: SpectrumReading = look(Spectrum(), wide(), seed=seed)
-    lowest = arpack[0][0]
-    assert not reading.exact
-    assert reading.lowest.low - 1e-12 <= lowest <= reading.lowest.high + 1e-12
-    assert reading.negative
-    assert lowest < 0
-    assert reading.lowest_plausible <= lowest
-
-
-@pytest.mark.parametrize("dtype", [DOUBLE, torch.float32])
-@pytest.mark.parametrize("seed", range(3))
-def test_every_eigenvalue_lies_in_its_interval(arpack: tuple[Any, Any], dtype: torch.dtype, seed: int) -> None:
-    """Flaw: iterations stop when a value changes little, which says nothing about how far off it is."""
-    low, high = arpack
-    found = view(wide(dtype), seed=seed).extremes
-    rounding = 1e-12 if dtype is DOUBLE else 1e-6  # of the parameters themselves
-    for end, known in ((found.smallest, low), (found.largest, high)):
-        assert all(end.converged)
-        for value, bound in zip(end.values, end.bounds, strict=True):
-            assert np.abs(known - value).min() <= bound + rounding
-            assert bound <= 0.1 * high[-1]
-    # They are the ends themselves, none left out between them.
-    tolerance = 2e-3 * high[-1]
-    np.testing.assert_allclose(found.smallest.values, low[:3], atol=tolerance)
-    np.testing.assert_allclose(found.largest.values, high[-3:], atol=tolerance)

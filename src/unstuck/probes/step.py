@@ -101,6 +101,7 @@ class Step:
         return StepReading(
             update=view.update,
             samples=view.samples,
+            notes=() if sharpness is None else view.hessian.notes,
             optimizer=type(view.problem.optimizer).__name__,
             rate=float(group["lr"]),
             momentum=float(group.get("momentum") or group.get("betas", (0.0,))[0]),
