@@ -21,6 +21,7 @@ import typer
 from unstuck.budget import DEFAULT_UPDATES
 from unstuck.delivery import STANDARD_OUTPUT, Delivery, write_json
 from unstuck.errors import InputError
+from unstuck.launch import load_together, speaks
 from unstuck.progress import Progress
 
 if TYPE_CHECKING:
@@ -111,6 +112,7 @@ def root(
     )
 )
 def diagnose(
+    context: typer.Context,
     target: TargetOrBuiltIn = None,
     budget: Annotated[
         int, typer.Option(min=1, metavar="N", help="Updates that watching and trials may walk, all together.")
@@ -135,13 +137,14 @@ def diagnose(
     with _working(quiet) as progress:
         from unstuck import diagnosis
 
-        problem = _problem(target, device)
+        problem = _problem(context, target, device)
         try:
             report = diagnosis.diagnose(problem, budget=budget, seed=seed, target=target, jobs=jobs, progress=progress)
         except diagnosis.Interrupted as stop:
             report, interrupted = stop.report, True
         except diagnosis.Broken as stop:
-            delivery.give(stop.report.document)
+            if speaks():
+                delivery.give(stop.report.document)
             raise
     _deliver(delivery, report.document, quiet=quiet, interrupted=interrupted)
     if check and report.cause != "healthy":
@@ -155,6 +158,7 @@ def diagnose(
     )
 )
 def measure(
+    context: typer.Context,
     target: Target,
     probes: Annotated[
         list[str] | None,
@@ -172,7 +176,7 @@ def measure(
     with _working(quiet) as progress:
         from unstuck import measuring
 
-        problem = _problem(target, device)
+        problem = _problem(context, target, device)
         try:
             document = measuring.measure_document(problem, probes or (), target=target, seed=seed, progress=progress)
         except measuring.Interrupted as stop:
@@ -187,6 +191,7 @@ def measure(
     )
 )
 def train(
+    context: typer.Context,
     target: TargetOrBuiltIn = None,
     updates: Annotated[
         int | None, typer.Option(metavar="N", help="How many updates to make. Left out: 1000.", show_default=False)
@@ -215,7 +220,7 @@ def train(
         from unstuck import training
 
         prescribed = None if prescription is None else _prescription(prescription)
-        problem = _problem(target, device)
+        problem = _problem(context, target, device)
         try:
             trained = training.train(
                 problem, updates=updates, epochs=epochs, prescription=prescribed, seed=seed, progress=progress
@@ -226,6 +231,8 @@ def train(
     if trained.broke_at is not None:
         _say(document["notes"][0])
     page = _deliver(delivery, document, quiet=quiet, interrupted=interrupted)
+    if page is None:
+        return
     weights = training.save_weights(trained, page.parent)
     if not quiet:
         _say(f"the trained weights are in {weights}")
@@ -250,10 +257,17 @@ def render(
         typer.echo(page)
 
 
-def _deliver(delivery: Delivery, document: Mapping[str, Any], *, quiet: bool, interrupted: bool) -> Path:
-    """Write the result down and tell it, and give the page; ends the command where the work was interrupted."""
+def _deliver(delivery: Delivery, document: Mapping[str, Any], *, quiet: bool, interrupted: bool) -> Path | None:
+    """Write the result down and tell it; gives the page, None where another process does all this.
+
+    Ends the command where the work was interrupted.
+    """
     from unstuck import terminal
 
+    if not speaks():
+        if interrupted:
+            raise typer.Exit(INTERRUPTED)
+        return None
     page = delivery.give(document)
     if delivery.json_file != STANDARD_OUTPUT:
         terminal.tell(document, page)
@@ -269,7 +283,7 @@ def _deliver(delivery: Delivery, document: Mapping[str, Any], *, quiet: bool, in
 def _working(quiet: bool) -> Iterator[Progress]:
     from unstuck import terminal
 
-    with terminal.working(quiet=quiet) as progress:
+    with terminal.working(quiet=quiet or not speaks()) as progress:
         yield progress
 
 
@@ -280,18 +294,11 @@ def _built_in(quiet: bool) -> str:
     return "unstuck.specimens:DEFAULT"
 
 
-def _problem(target: str, device: Device | None) -> Problem:
+def _problem(context: typer.Context, target: str, device: Device | None) -> Problem:
     """The problem of a target, on the device that is asked for."""
     from unstuck.device import place
-    from unstuck.target import load
 
-    try:
-        problem = load(target)
-    except SystemExit as stop:
-        raise InputError(
-            f"target {target!r}: its code ends the program (exit {stop.code}); "
-            'put what is not part of the problem under `if __name__ == "__main__":`'
-        ) from stop
+    problem = load_together(target, context.call_on_close)
     return problem if device is None else place(problem, device)
 
 
@@ -309,8 +316,9 @@ def _prescription(path: Path) -> Prescription:
 
 
 def _say(text: str) -> None:
-    """One line on standard error."""
-    print(f"unstuck: {' '.join(text.split())}", file=sys.stderr)
+    """One line on standard error, of one process."""
+    if speaks():
+        print(f"unstuck: {' '.join(text.split())}", file=sys.stderr)
 
 
 def run(arguments: list[str]) -> int:

@@ -118,6 +118,8 @@ def update(problem: Problem, batches: Sequence[Batch]) -> tuple[Tensor, Tensor, 
     else:
         closure()
         problem.optimizer.step()
+    if problem.ranks.size > 1:  # as in distributed training, moving averages are the first process's
+        problem.ranks.take_first(Forward(problem).buffers())
     return seen[0]
 
 
@@ -183,15 +185,12 @@ def walk(
         previous: list[Tensor] = []
         for count in range(updates):
             seed_all(derived_seed(order, start + count))
-            with branch.ranks.together():
-                given = [next(batches) for _ in range(branch.accumulate)]
+            given = _given(branch, batches)
             recent.append(given)
             if anneal:
                 _set_rates(branch, [rate * (1 - count / updates) for rate in rates])
             rate = float(branch.optimizer.param_groups[0]["lr"])
             loss, norm, present = update(branch, given)
-            if branch.ranks.size > 1:  # as in distributed training, moving averages are the first process's
-                branch.ranks.take_first(Forward(branch).buffers())
             rows.append((loss, norm, _cosine(present, previous), rate))
             previous = present
             if not anneal:
@@ -202,8 +201,7 @@ def walk(
                     told(done)
                 first = _first_broken(rows)
                 if first is not None:
-                    everyones = branch.ranks.gathered(recent[first - done])
-                    broke, suspect = start + first, _suspect(list(chain.from_iterable(everyones)))
+                    broke, suspect = start + first, _suspect(branch, recent[first - done])
                     break
                 if done in evaluate:
                     evaluated.append((start + done, branch.mean_loss(sample)))
@@ -221,8 +219,15 @@ def walk(
     )
 
 
-def _suspect(given: Sequence[Batch]) -> Batch:
-    """Of the batches of one update the one that holds NaN or infinity, or else the first."""
+def _given(branch: Problem, batches: Iterator[Batch]) -> list[Batch]:
+    """The batches of one update, of this process's part of the data."""
+    with branch.ranks.together():
+        return [next(batches) for _ in range(branch.accumulate)]
+
+
+def _suspect(branch: Problem, given: Sequence[Batch]) -> Batch:
+    """Of the batches of one update, over all processes, the one that holds NaN or infinity, or else the first."""
+    given = list(chain.from_iterable(branch.ranks.gathered(given)))
     broken = (batch for batch in given if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors_of(batch)))
     return next(broken, given[0])
 
