@@ -30,7 +30,7 @@ LAYERS = (
             "snapshot",
             "problem",
         ),
-        *("check", "target", "walk"),
+        *("check", "target", "walk", "directions", "landscape"),
         *("device", "accuracy", "plot", "methods"),
     ),
     ("fleet", "view", "reading", "remedy", "cause"),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import ExitStack, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,7 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from unstuck.data import Batch, map_tensors
 from unstuck.errors import InputError
-from unstuck.untouched import attributes_kept, in_mode, seeded, without_hooks
+from unstuck.untouched import attributes_kept, generators_kept, in_mode, seed_all, without_hooks
 from unstuck.vector import widened
 
 if TYPE_CHECKING:
@@ -64,6 +64,10 @@ def call(model: nn.Module, inputs: Any) -> Any:
     return model(inputs)
 
 
+Run = Callable[[Mapping[str, Tensor], Batch, int], tuple[Tensor, Any]]
+"""(point, batch, seed) → (loss, outputs)."""
+
+
 def run_purely(
     problem: Problem,
     point: Mapping[str, Tensor],
@@ -75,21 +79,34 @@ def run_purely(
     precise: bool,
 ) -> tuple[Tensor, Any]:
     """Loss and outputs at ``point``; see :meth:`unstuck.problem.Problem.run_at`."""
-    run = Forward(problem, followed=not own)
-    tensors = {name: p.detach() for name, p in run.named_parameters()}
-    tensors |= {name: b.detach().clone() for name, b in run.named_buffers()}
-    given = problem.to_device(batch)
-    if precise:
-        tensors = {name: widened(tensor) for name, tensor in tensors.items()}
-        given = map_tensors(widened, given)
-    tensors |= {f"model.{name}": tensor for name, tensor in point.items()}
+    with pure_runs(problem, mode=mode, own=own, precise=precise) as run:
+        return run(point, batch, seed)
+
+
+@contextmanager
+def pure_runs(problem: Problem, *, mode: Mode, own: bool = False, precise: bool = False) -> Iterator[Run]:
+    """Runs at many points: for the whole block hooks are off, modes set and generators kept, once for all of them."""
+    forward = Forward(problem, followed=not own)
+    parameters = {name: p.detach() for name, p in forward.named_parameters()}
+    buffers = dict(forward.named_buffers())
+
+    def run(point: Mapping[str, Tensor], batch: Batch, seed: int) -> tuple[Tensor, Any]:
+        tensors = parameters | {name: b.detach().clone() for name, b in buffers.items()}
+        given = problem.to_device(batch)
+        if precise:
+            tensors = {name: widened(tensor) for name, tensor in tensors.items()}
+            given = map_tensors(widened, given)
+        tensors |= {f"model.{name}": tensor for name, tensor in point.items()}
+        with attributes_kept(forward):
+            seed_all(seed)
+            loss, outputs = torch.func.functional_call(forward, tensors, (given,))
+        return loss, outputs
+
     with ExitStack() as stack:
-        stack.enter_context(without_hooks(run))
-        stack.enter_context(attributes_kept(run))
+        stack.enter_context(without_hooks(forward))
         stack.enter_context(in_mode(problem.model, problem.modes(mode)))
-        stack.enter_context(seeded(seed))
+        stack.enter_context(generators_kept())
         # Fused attention kernels cannot be differentiated twice; the plain one can.
         stack.enter_context(sdpa_kernel(SDPBackend.MATH))
         stack.enter_context(problem.autocast() if not precise else nullcontext())
-        loss, outputs = torch.func.functional_call(run, tensors, (given,))
-    return loss, outputs
+        yield run

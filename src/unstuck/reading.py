@@ -61,6 +61,11 @@ class Reading:
         """The reading as a figure, made of its own fields alone; None where a table says it all."""
         return None
 
+    def pictures(self) -> Mapping[str, go.Figure]:
+        """All its figures by name: the one of :meth:`draw`, without a name, where a reading does not say more."""
+        figure = self.draw()
+        return {} if figure is None else {"": figure}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:

@@ -204,13 +204,13 @@ def readings_document(readings: Readings) -> dict[str, list[dict[str, Any]]]:
 
 
 def drawn(readings: Readings) -> dict[str, Any]:
-    """The figures of all readings that draw themselves, as stored plotly JSON, by probe and update."""
+    """The figures of all readings that draw themselves, as stored plotly JSON, by probe, name and update."""
     figures: dict[str, Any] = {}
     for made in readings.made:
-        figure = made.reading.draw()
-        if figure is not None:
+        for name, figure in made.reading.pictures().items():
             figure.update_layout(title=f"{figure.layout.title.text}, at update {made.reading.update}")
-            figures[f"{made.reading.probe}-{made.reading.update}"] = plot.stored(figure)
+            key = "-".join(filter(None, (made.reading.probe, name, str(made.reading.update))))
+            figures[key] = plot.stored(figure)
     return figures
 
 

@@ -8,6 +8,7 @@ from unstuck.probes.escape import Escape as Escape
 from unstuck.probes.finite import Finite as Finite
 from unstuck.probes.gradient import Gradient as Gradient
 from unstuck.probes.inputs import Inputs as Inputs
+from unstuck.probes.landscape import Landscape as Landscape
 from unstuck.probes.outputs import Outputs as Outputs
 from unstuck.probes.spectrum import Spectrum as Spectrum
 from unstuck.probes.step import Step as Step
@@ -26,4 +27,5 @@ ALL: tuple[type[Any], ...] = (
     Density,
     Step,
     Escape,
+    Landscape,
 )
