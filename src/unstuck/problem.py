@@ -24,7 +24,7 @@ from unstuck.snapshot import Snapshot, check_alike
 from unstuck.untouched import generators_kept, take_hooks, without_hooks
 from unstuck.vector import Point, weighted_mean, widened
 
-REHEARSED = 8
+REHEARSED = (8, 4)
 """Samples on which the way to make Hessian-vector products is chosen."""
 
 LossFunction = Callable[[Any, Any], Tensor]
@@ -278,7 +278,7 @@ class Problem:
         return Hessian(
             self.ranks.mine(self.parts(loss, *batches)),
             at,
-            rehearsal=self.rehearsal(loss, at, batches[0]),
+            rehearsal=self._rehearsal(loss, at, batches[0]),
             resolution=None if precise or self.precision is None else torch.finfo(self.precision).eps,
             memory=memory,
             total=self.ranks.total,
@@ -293,15 +293,16 @@ class Problem:
             for batch in batches
         )
 
-    def rehearsal(self, loss: Callable[..., Tensor], point: Mapping[str, Tensor], batch: Batch) -> Part:
-        """The loss of a few samples, or of the whole batch where the model refuses so few."""
-        few = first_samples(batch, REHEARSED)
+    def _rehearsal(self, loss: Callable[..., Tensor], point: Mapping[str, Tensor], batch: Batch) -> tuple[Part, ...]:
+        """The losses of a few samples and of fewer, or of the whole batch where the model refuses so few."""
+        fewer = [first_samples(batch, count) for count in REHEARSED]
         try:
             with torch.no_grad():
-                loss(point, batch=few)
+                for part in fewer:
+                    loss(point, batch=part)
         except Exception:  # noqa: BLE001 - a model may refuse in any way
-            few = batch
-        return self.parts(loss, few)[0]
+            fewer = [batch]
+        return self.parts(loss, *fewer)
 
     def gauss_newton_at(
         self, point: Mapping[str, Tensor], *batches: Batch, mode: Mode = "training", seed: int = 0

@@ -171,7 +171,6 @@ class View:
             point,
             direction,
             scale=scale,
-            rehearsal=self.problem.rehearsal(loss, point, self.blocks[0]),
         )
 
     def ends_of(self, operator: SymmetricOperator, *, purpose: int) -> Extremes:

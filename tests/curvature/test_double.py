@@ -18,7 +18,7 @@ def along(problem: Problem, direction: Tensor) -> Curvature:
     batches = [problem.data.sample(count, chunk=count, seed=count)[0] for count in (7, 3)]
     point = {name: widened(tensor) for name, tensor in problem.point().items()}
     parts = problem.parts(lambda at, batch: problem.loss_at(at, batch, precise=True), *batches)
-    return curvature_along(parts, point, direction, scale=1.0, rehearsal=parts[1])
+    return curvature_along(parts, point, direction, scale=1.0)
 
 
 @pytest.mark.parametrize("name", ["perceptron", "batch norm", "attention", "lstm", "layer norm", "tied weights"])
@@ -46,4 +46,4 @@ def test_a_loss_in_single_precision_is_refused() -> None:
     batch = problem.data.sample(4, chunk=4, seed=0)[0]
     single = problem.parts(lambda at, batch: problem.loss_at(at, batch, precise=True).float(), batch)
     with pytest.raises(TypeError, match="float32"):
-        curvature_along(single, point, torch.ones(problem.dimension), scale=1.0, rehearsal=single[0])
+        curvature_along(single, point, torch.ones(problem.dimension), scale=1.0)

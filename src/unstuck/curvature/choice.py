@@ -12,7 +12,7 @@ arithmetic a pass takes and how much memory a kept graph holds. The rules rest o
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -57,6 +57,7 @@ class Plan:
         exact: whether torch's second derivative exists and is symmetric.
         operations: of a forward pass, per sample.
         kept_bytes: of a kept graph, per sample.
+        fixed_bytes: of a kept graph, whatever the samples.
         convolutions: whether they take half of the operations.
         attention: whether torch's attention is called, for which there are fused kernels.
     """
@@ -64,6 +65,7 @@ class Plan:
     exact: bool
     operations: float = 0.0
     kept_bytes: float = 0.0
+    fixed_bytes: float = 0.0
     convolutions: bool = False
     attention: bool = False
 
@@ -76,31 +78,44 @@ class Plan:
         return self.convolutions and self.operations * samples >= LINEARIZED_FROM
 
 
-def rehearse(loss: FlatLoss, flat: Tensor, *, samples: int, resolution: float) -> Plan:
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """The loss of a few samples, and how many they are."""
+
+    loss: FlatLoss
+    samples: int
+
+
+def rehearse(trials: Sequence[Trial], flat: Tensor, *, resolution: float) -> Plan:
     """Tries the second derivative on a few samples and counts what it takes.
 
     Args:
-        loss: of the few samples.
+        trials: the few samples; with a second trial of fewer, memory for samples is told from that for the point.
         flat: the point, shape (n,).
-        samples: how many they are.
         resolution: relative rounding error of the loss.
     """
+    loss, samples = trials[0].loss, trials[0].samples
     counter = FlopCounterMode(display=False)
     with counter, _Attention() as attention, torch.no_grad():
         loss(flat)
     total = counter.get_total_flops()
     convolved = sum(count for name, count in counter.get_flop_counts()["Global"].items() if "convolution" in str(name))
     try:
-        with _bytes_saved(flat) as saved:
+        with _bytes_saved() as saved:
             graph = KeptGraph(loss, flat)
         exact = symmetric(graph, flat, resolution)
+        with _bytes_saved() as saved_of_fewer:
+            KeptGraph(trials[-1].loss, flat)
     except (RuntimeError, NotImplementedError) as error:
         raise_if_out_of_memory(error)
         return Plan(exact=False, attention=attention.called)
+    held, more = sum(saved.values()), samples - trials[-1].samples
+    per_sample = (held - sum(saved_of_fewer.values())) / more if more else held / samples
     return Plan(
         exact=exact,
         operations=total / samples,
-        kept_bytes=sum(saved.values()) / samples,
+        kept_bytes=per_sample,
+        fixed_bytes=max(0.0, held - per_sample * samples),
         convolutions=2 * convolved > total,
         attention=attention.called,
     )
@@ -124,14 +139,13 @@ class _Attention(TorchFunctionMode):
 
 
 @contextmanager
-def _bytes_saved(flat: Tensor) -> Iterator[dict[int, int]]:
-    """The memory that graphs built in the block hold beside the point: storage → bytes."""
+def _bytes_saved() -> Iterator[dict[int, int]]:
+    """The memory that graphs built in the block hold: storage → bytes."""
     storages: dict[int, int] = {}
 
     def pack(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        if storage.nbytes() != flat.numel() * flat.element_size():
-            storages[storage.data_ptr()] = storage.nbytes()
+        storages[storage.data_ptr()] = storage.nbytes()
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from unstuck.curvature.choice import PLAIN_ATTENTION, Plan, engine_for, rehearse
+from unstuck.curvature.choice import PLAIN_ATTENTION, Plan, Trial, engine_for, rehearse
 from unstuck.curvature.engines import Differences, Engine
 from unstuck.curvature.loss import Loss, gradient_of
 from unstuck.vector import flatten, unflatten
@@ -41,7 +41,7 @@ class Hessian:
     Args:
         parts: the loss of each batch, shares summing to one (over all processes).
         point: θ, where the second derivatives are taken.
-        rehearsal: the loss of a few samples, on which an engine is chosen; by default the first part.
+        rehearsal: the losses of a few samples and of fewer, on which an engine is chosen; by default the first part.
         resolution: relative rounding error of the losses; by default that of the vectors' type.
         memory: bytes of graphs that are kept at most.
         total: sums a tensor over the processes that share the data.
@@ -58,7 +58,7 @@ class Hessian:
         parts: Sequence[Part],
         point: Mapping[str, Tensor],
         *,
-        rehearsal: Part | None = None,
+        rehearsal: Sequence[Part] = (),
         resolution: float | None = None,
         memory: int = MEMORY,
         total: Callable[[Tensor], Tensor] = alone,
@@ -71,8 +71,8 @@ class Hessian:
         self.products = 0
         self.total, self._tune = total, tune
         resolution = resolution or torch.finfo(self.dtype).eps
-        tried = rehearsal or self.parts[0]
-        self._plan = rehearse(self._flat_loss(tried), self._flat, samples=tried.samples, resolution=resolution)
+        trials = [Trial(loss=self._flat_loss(part), samples=part.samples) for part in rehearsal or self.parts[:1]]
+        self._plan = rehearse(trials, self._flat, resolution=resolution)
         self._engines = self._kept(memory) if self._plan.exact else []
         self.rung, self.error = "double backward", 0.0
         if not self._plan.exact:
@@ -118,7 +118,7 @@ class Hessian:
         engines: list[Engine] = []
         held = 0.0
         for part in self.parts:
-            held += self._plan.kept_bytes * part.samples
+            held += self._plan.fixed_bytes + self._plan.kept_bytes * part.samples
             if held > memory:
                 break
             engines.append(self._engine(part, linearize=True))

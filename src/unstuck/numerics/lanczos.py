@@ -21,6 +21,9 @@ from torch import Tensor
 
 from unstuck.numerics.krylov import Krylov, Ritz, SymmetricOperator, random_vector
 
+ROUNDINGS = 10.0
+"""A value is negative where it lies below zero by so many measured rounding errors."""
+
 FAINT = 0.1
 """Of max |θ|: smaller eigenvalues are not settled more finely than one of this size."""
 
@@ -92,6 +95,7 @@ def extreme_eigenpairs(
     largest: int = 1,
     tolerance: float = 1e-3,
     max_products: int = 100,
+    until_negative: bool = False,
 ) -> Extremes:
     """The ``smallest`` lowest and ``largest`` highest eigenpairs, from one Lanczos run.
 
@@ -105,6 +109,8 @@ def extreme_eigenpairs(
         smallest, largest: how many pairs are wanted at each end.
         tolerance: relative to each eigenvalue.
         max_products: where the search ends at the latest.
+        until_negative: end as soon as the lowest θ is negative beyond rounding: whatever its distance to λ_min,
+            vᵀHv = θ < 0 shows negative curvature.
 
     Raises:
         NonFiniteProduct: a product with the operator is not finite.
@@ -121,6 +127,8 @@ def extreme_eigenpairs(
         ritz = krylov.ritz()
         before, now = now, wanted.settled(ritz)
         agreed = now & (before | krylov.closed)
+        if until_negative and ritz.values[0] < -ROUNDINGS * krylov.rounding:
+            break
         if at_limit or (agreed.all() and wanted.all_copies_seen(krylov, ritz)):
             break
         if krylov.closed:
