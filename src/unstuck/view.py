@@ -159,8 +159,9 @@ class View:
         return self.ends_of(self.hessian, purpose=21)
 
     def curvature_along(self, direction: Tensor) -> Curvature | None:
-        """vᵀHv for the direction v (n,), in double precision; None where the model does not compute in it."""
-        if not self.precise:
+        """vᵀHv for the direction v (n,), in double precision; None where the model does not compute in it, or torch's
+        second derivative of it is wrong."""
+        if not (self.precise and self.hessian.plan.exact):
             return None
         self.gradient_evaluations += 2 * len(self.blocks)
         loss = partial(self.problem.loss_at, seed=self.seed, precise=True)

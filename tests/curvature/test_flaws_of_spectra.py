@@ -61,6 +61,18 @@ def test_the_most_negative_eigenvalue_comes_with_its_bound(arpack: Ends, seed: i
     assert reading.lowest_plausible <= lowest
 
 
+@pytest.mark.parametrize("name", ["weight norm", "old weight norm", "sparse embedding"])
+def test_nothing_is_proved_by_a_wrong_derivative(name: str) -> None:
+    """Flaw: torch's second derivative is taken at its word where it is not symmetric, 20 % off along a direction."""
+    reading: SpectrumReading = look(Spectrum(), zoo.MODELS[name](DOUBLE))
+    assert reading.engine == "finite difference"
+    assert reading.proved is None
+    assert any("second derivative" in note for note in reading.notes)
+    proved = look(Spectrum(), zoo.MODELS["perceptron"](DOUBLE)).proved
+    assert proved is not None
+    assert proved.high < 0
+
+
 def hold(pairs: Eigenpairs, known: Values, rounding: float) -> bool:
     """Whether the interval of each value contains a true eigenvalue."""
     return all(
