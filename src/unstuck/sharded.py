@@ -146,12 +146,19 @@ def _gradient(parameter: Tensor, processes: Ranks) -> Tensor:
 
 @contextmanager
 def _standing_at(model: nn.Module, point: Point) -> Iterator[None]:
-    """The model at a point, without gradients; parameters, ``.grad`` and buffers are put back bit for bit."""
+    """The model at a point, without gradients; parameters, ``.grad`` and buffers are put back bit for bit.
+
+    Hooks that wait for a gradient do not fire: some of them make an update.
+    """
     _gather_later(model)
     parameters = dict(model.named_parameters())
     gradients = {name: parameter.grad for name, parameter in parameters.items()}
+    waiting = [getattr(parameter, "_post_accumulate_grad_hooks", None) or {} for parameter in parameters.values()]
+    hooks = [(those, dict(those)) for those in waiting]
     kept = [(tensor, tensor.clone()) for tensor in (*(_local(parameters[name]) for name in point), *model.buffers())]
     try:
+        for those in waiting:
+            those.clear()
         for name, tensor in point.items():
             _write(parameters[name], tensor.detach())
         for parameter in parameters.values():
@@ -164,6 +171,8 @@ def _standing_at(model: nn.Module, point: Point) -> Iterator[None]:
                 tensor.copy_(before)
         for name, parameter in parameters.items():
             parameter.grad = gradients[name]
+        for those, before_them in hooks:
+            those.update(before_them)
 
 
 def _gather_later(model: nn.Module) -> None:
