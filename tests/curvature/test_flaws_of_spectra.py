@@ -15,10 +15,12 @@ from tests.numerics.matrices import generator, operator_of, rotated
 from tests.probes.look import look, view
 from torch import Tensor, nn
 
-from unstuck.numerics.density import lanczos_quadratures, spectral_density
+from unstuck.numerics.density import lanczos_quadratures
 from unstuck.numerics.lanczos import Eigenpairs, extreme_eigenpairs
 from unstuck.numerics.trace import hutchinson
+from unstuck.probes.density import Density, DensityReading
 from unstuck.probes.spectrum import Spectrum, SpectrumReading
+from unstuck.probes.trace import Trace, TraceReading
 from unstuck.problem import Problem
 
 DOUBLE = torch.float64
@@ -118,9 +120,10 @@ def test_the_weights_of_a_density_sum_to_one() -> None:
         assert len(quadrature.weights) == 20
         assert sum(quadrature.weights) == pytest.approx(1.0, rel=1e-12)
         assert min(quadrature.weights) >= 0.0
-    density = spectral_density(seen)
-    step = density.at[1] - density.at[0]
-    assert sum(density.value) * step == pytest.approx(1.0, abs=0.01)
+    reading: DensityReading = look(Density(vectors=3, steps=20), problem)
+    assert (reading.exact, reading.vectors, reading.steps) == (False, 3, 20)
+    assert sum(reading.values) * (reading.at[1] - reading.at[0]) == pytest.approx(1.0, abs=0.01)
+    assert reading.negative.value + reading.near_zero.value + reading.positive.value == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize(("name", "values"), [("negative", (-4.0, 1.0)), ("cancelling", (-2.0, 2.0))])
@@ -143,15 +146,15 @@ def upside_down(problem: Problem) -> Problem:
 def test_the_negative_trace_of_a_network() -> None:
     """The same flaw on a network at the top of a hill: every vector that was asked for is used."""
     hill = upside_down(wide())
-    found = hutchinson(view(hill).hessian, count=50, generator=generator(2))
+    reading: TraceReading = look(Trace(vectors=50), hill)
     (batch,) = hill.data.whole(chunk=10**6)
     gradient, leaves = naive.gradient_pieces(hill, [batch], naive.place(hill))
-    assert found.trace.count == 50
-    assert abs(found.trace.value - trace(gradient, leaves)) <= 3 * found.trace.standard_error
-    assert found.trace.value < 0
+    assert (reading.exact, reading.vectors) == (False, 50)
+    assert abs(reading.trace.value - summed(gradient, leaves)) <= 3 * reading.trace.error
+    assert reading.trace.high < 0
 
 
-def trace(gradient: Tensor, leaves: list[nn.Parameter]) -> float:
+def summed(gradient: Tensor, leaves: list[nn.Parameter]) -> float:
     """Σ ∂g_i/∂θ_i, one entry after the other."""
     total, place = 0.0, 0
     for leaf in leaves:
