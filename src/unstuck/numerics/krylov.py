@@ -25,8 +25,13 @@ from torch import Tensor
 
 Floats = NDArray[np.float64]
 
-PASSES = 2
-"""Orthogonalizations of each new row: two reach working precision (Giraud, Langou, Rozložník 2005)."""
+PASSES = 3
+"""Orthogonalizations of each new row against all others, at most."""
+
+KEPT = 0.7
+"""A pass that leaves this share of a vector's length, or more, leaves it orthogonal to working precision (Daniel,
+Gragg, Kaufman, Stewart 1976). Since the rows next to it are taken out before, that is nearly always the first: twice
+is enough (Giraud, Langou, Rozložník 2005)."""
 
 BREAKDOWN = 10.0
 """A remainder of so many rounding errors of the operator's size is taken for zero."""
@@ -96,9 +101,20 @@ class Basis:
         self._chunks[-1][position] = row
         self._length += 1
 
-    def orthogonalize(self, vector: Tensor) -> Floats:
-        """Takes from ``vector``, in place, its components along the rows, and returns them, shape (m,)."""
+    def orthogonalize(self, vector: Tensor, *, recent: int = 0) -> Floats:
+        """Takes from ``vector``, in place, its components along the rows, and returns them, shape (m,).
+
+        Args:
+            vector: shape (n,).
+            recent: the last rows, along which most of the vector lies, are taken out first.
+        """
         removed = np.zeros(len(self))
+        for number in range(max(0, len(self) - recent), len(self)):
+            row = self._chunks[number // ROWS_PER_CHUNK][number % ROWS_PER_CHUNK]
+            component = row @ vector
+            vector.sub_(component * row)
+            removed[number] = float(component)
+        before = length(vector)
         for _ in range(PASSES):
             components = []
             for rows in self._filled():
@@ -106,6 +122,10 @@ class Basis:
                 vector.addmv_(rows.T, components[-1], alpha=-1)
             if components:
                 removed += torch.cat(components).cpu().double().numpy()
+            after = length(vector)
+            if after >= KEPT * before:
+                break
+            before = after
         return removed
 
     def combine(self, coefficients: Floats) -> Tensor:
@@ -213,7 +233,7 @@ class Krylov:
                 f"product {len(self._basis)} with the operator is not finite: "
                 f"{broken} of {remainder.numel()} entries are NaN or infinite"
             )
-        components = self._basis.orthogonalize(remainder)
+        components = self._basis.orthogonalize(remainder, recent=2)
         self._diagonal.append(float(components[-1]))
         others = components[:-1]
         if len(others) > self.starts[-1]:  # by symmetry the previous row comes back with its coupling
