@@ -24,7 +24,7 @@ def test_every_unit_moves_by_the_length_of_its_own_weights() -> None:
 def test_a_filter_is_a_unit_with_all_its_weights_and_zeros_stay() -> None:
     problem = zoo.MODELS["batch norm of images"](torch.float32)
     with torch.no_grad():
-        problem.model.convolution.weight[0].zero_()  # type: ignore[union-attr, operator, index]
+        problem.model.convolution.weight[0].zero_()  # type: ignore[union-attr, index]
     point = problem.point()
     direction = filter_normalized(problem.model, point, torch.Generator().manual_seed(0))
     assert direction["convolution.weight"].dtype == torch.float32

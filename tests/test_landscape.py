@@ -115,14 +115,17 @@ def shaped(forward: str) -> Problem:
         def pieces(self, inputs: Tensor) -> Tensor:
             """The first layer by a product with a view of its weights, in two parts."""
             halves = [inputs @ half.t() for half in self.first.weight.split([2, 3])]
-            return self.second(torch.tanh(torch.cat(halves, 1) + self.first.bias))
+            outputs: Tensor = self.second(torch.tanh(torch.cat(halves, 1) + self.first.bias))
+            return outputs
 
         def in_place(self, inputs: Tensor) -> Tensor:
-            return self.second(self.first(inputs).tanh_())
+            outputs: Tensor = self.second(self.first(inputs).tanh_())
+            return outputs
 
         def cut_off(self, inputs: Tensor) -> Tensor:
             """The second layer's input depends on the first layer's weights, and torch knows nothing of it."""
-            return self.second(torch.tanh(self.first(inputs)).detach())
+            outputs: Tensor = self.second(torch.tanh(self.first(inputs)).detach())
+            return outputs
 
     return zoo.problem(Shaped)
 
@@ -176,9 +179,9 @@ def rescaled(factor: float) -> Problem:
     """A network of rectified units, its first layer times a factor and its last layer over it: the same function."""
     problem = zoo.problem(lambda: nn.Sequential(nn.Linear(zoo.FEATURES, 8), nn.ReLU(), nn.Linear(8, zoo.CLASSES)))
     with torch.no_grad():
-        problem.model[0].weight.mul_(factor)  # type: ignore[index, union-attr]
-        problem.model[0].bias.mul_(factor)  # type: ignore[index, union-attr]
-        problem.model[2].weight.div_(factor)  # type: ignore[index, union-attr]
+        problem.model[0].weight.mul_(factor)  # type: ignore[index]
+        problem.model[0].bias.mul_(factor)  # type: ignore[index]
+        problem.model[2].weight.div_(factor)  # type: ignore[index]
     return problem
 
 

@@ -77,17 +77,18 @@ def grid_losses(
     """
     across, up = directions
     plane = Plane(origin=dict(point), across=dict(across), up=dict(up))
-    losses = torch.zeros(len(alphas), len(betas), dtype=torch.float64, device="cpu")
-    parts = list(batches)
-    total = sum(map(problem.terms, parts))
     with _runs(problem, mode) as run, torch.no_grad():
-        for batch in parts:
+
+        def over(batch: Batch) -> Tensor:
             given = problem.to_device(batch)
+            return _over(plane, lambda at: run(at, given, seed)[0], alphas, betas)
 
-            def loss(at: Point, given: Batch = given) -> Tensor:
-                return run(at, given, seed)[0]
-
-            losses += problem.terms(batch) / total * _over(plane, loss, alphas, betas)
+        parts = list(batches)
+        terms = [problem.terms(batch) for batch in parts]
+        found = problem.ranks.spread(over, parts)
+    losses = torch.zeros(len(alphas), len(betas), dtype=torch.float64, device="cpu")
+    for term, grid in zip(terms, found, strict=True):
+        losses += term / sum(terms) * grid
     return losses
 
 

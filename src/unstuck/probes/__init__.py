@@ -10,6 +10,7 @@ from unstuck.probes.gradient import Gradient as Gradient
 from unstuck.probes.inputs import Inputs as Inputs
 from unstuck.probes.landscape import Landscape as Landscape
 from unstuck.probes.outputs import Outputs as Outputs
+from unstuck.probes.sharpness import Sharpness as Sharpness
 from unstuck.probes.spectrum import Spectrum as Spectrum
 from unstuck.probes.step import Step as Step
 from unstuck.probes.trace import Trace as Trace
@@ -27,5 +28,6 @@ ALL: tuple[type[Any], ...] = (
     Density,
     Step,
     Escape,
+    Sharpness,
     Landscape,
 )
