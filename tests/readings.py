@@ -123,6 +123,7 @@ ESCAPE = EscapeReading(
     gradient_drop=0.5,
     curvature_drop=0.05,
     curvature_length=0.5,
+    predicted_drop=0.04,
     predicted_ratio=1.0,
     perturbed_drop=0.5,
     symmetric=0.0,

@@ -72,7 +72,10 @@ def test_the_drop_along_negative_curvature_is_the_predicted_one(curvature: float
 
 def test_a_slope_across_the_direction_cancels_in_the_prediction() -> None:
     problem = quadratic([2.0, -1.0], [0.0, 0.3], descent)
-    assert read(problem).predicted_ratio == pytest.approx(1.0, rel=1e-6)
+    reading = read(problem)
+    assert reading.predicted_ratio == pytest.approx(1.0, rel=1e-6)
+    assert reading.predicted_drop == pytest.approx(reading.curvature_drop)  # of a quadratic, slope and all
+    assert reading.model == pytest.approx(reading.losses)
 
 
 def test_lengths_are_in_units_of_an_ordinary_initialization() -> None:

@@ -19,7 +19,7 @@ from unstuck import plot
 from unstuck.budget import Budget
 from unstuck.initial import initial_scales, perturbation
 from unstuck.reading import Reading, quantity
-from unstuck.vector import Point, moved, norm, unflatten
+from unstuck.vector import Point, flatten, moved, norm, unflatten
 from unstuck.view import View
 
 LENGTHS = tuple(2.0**power for power in range(-6, 5))
@@ -41,6 +41,7 @@ class EscapeReading(Reading):
     gradient_drop: float = quantity("loss", f"lost in {DESCENT_STEPS} steps along the gradient, the best length each")
     curvature_drop: float = quantity("loss", "lost along the direction of most negative curvature, best length")
     curvature_length: float = quantity("unit", "that best length, with its sign")
+    predicted_drop: float = quantity("loss", "what slope and curvature alone predict at that length: −δ gᵀv − ½ λ δ²")
     predicted_ratio: float = quantity(
         "",
         "measured over predicted drop ½|λ|δ² at the shortest length whose drop exceeds rounding; 1 is exact",
@@ -52,6 +53,7 @@ class EscapeReading(Reading):
     seed: int = 0
     lengths: tuple[float, ...] = ()
     losses: tuple[float, ...] = ()
+    model: tuple[float, ...] = ()
 
     def draw(self) -> go.Figure | None:
         """The loss along the direction of most negative curvature."""
@@ -61,9 +63,13 @@ class EscapeReading(Reading):
             title="The loss along the most negative curvature",
             x="distance along the eigenvector",
             y="loss over the sample",
-            summary=f"The lowest point is {self.curvature_drop:.3g} below where we stand.",
+            summary=f"The lowest point is {self.curvature_drop:.3g} below where we stand; slope and curvature predict "
+            f"{self.predicted_drop:.3g} there.",
         )
-        plot.line(figure, self.lengths, self.losses, name="loss")
+        plot.line(figure, self.lengths, self.losses, name="loss", role="accent")
+        bottom = min(self.losses) - (max(self.losses) - min(self.losses))
+        seen = [(at, value) for at, value in zip(self.lengths, self.model, strict=True) if value >= bottom]
+        plot.line(figure, [at for at, _ in seen], [value for _, value in seen], name="quadratic model", role="neutral")
         return figure
 
 
@@ -96,12 +102,14 @@ class Escape:
             gradient_drop=loss - _descend(view, view.point, unit),
             curvature_drop=max(0.0, drop),
             curvature_length=length if drop > 0 else 0.0,
+            predicted_drop=_predicted(view, length) if drop > 0 else 0.0,
             predicted_ratio=_predicted_ratio(view, line, loss),
             perturbed_drop=fallen[len(fallen) // 2],
             symmetric=_symmetric(view.point),
             seed=view.seed,
             lengths=tuple(at for at, _ in shown),
             losses=tuple(value for _, value in shown),
+            model=tuple(loss - _predicted(view, at) for at, _ in shown) if line else (),
         )
 
 
@@ -123,6 +131,13 @@ def along_curvature(view: View, unit: float) -> dict[float, float]:
         value = view.loss_at(moved(view.point, direction, length))
         line[length] = value if math.isfinite(value) else math.inf
     return line
+
+
+def _predicted(view: View, length: float) -> float:
+    """The drop that the quadratic model promises at a signed length along the lowest eigenvector."""
+    ends = view.extremes.smallest
+    slope = float(flatten(view.gradient).double().cpu() @ ends.vectors[0].double().cpu())
+    return -length * slope - 0.5 * ends.values[0] * length**2
 
 
 def _predicted_ratio(view: View, line: dict[float, float], loss: float) -> float:
