@@ -31,6 +31,8 @@ PYTHON = Path(__file__).with_name(".peers") / "bin" / "python"
 RESULTS = ROOT / "benchmarks" / "RESULTS.md"
 BEGIN, END = "<!-- curvature: begin -->", "<!-- curvature: end -->"
 OUR_CODE = ("src/unstuck/curvature", "src/unstuck/numerics", "src/unstuck/hessian.py", "benchmarks/curvature/ours.py")
+QUIET = {"OMP_WAIT_POLICY": "PASSIVE", "OPENBLAS_NUM_THREADS": "1"}
+"""Threads that wait must not count as work: torch's sleep; numpy's, which spin, are left out."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ def _process(cell: Cell, repeats: int) -> Runs:
         done = subprocess.run(
             [PYTHON, "-m", "benchmarks.curvature.cell", *arguments, str(repeats), str(file)],
             cwd=ROOT,
-            env=os.environ | {"OMP_WAIT_POLICY": "PASSIVE"},  # threads that wait must not count as work
+            env=os.environ | QUIET,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,

@@ -177,11 +177,11 @@ def text(count: int, context: int = 64) -> tuple[Tensor, Tensor]:
 
 
 def digits(count: int) -> tuple[Tensor, Tensor]:
-    """Handwritten digits of 8 x 8 pixels, in their 16 principal components."""
+    """Handwritten digits of 8 x 8 pixels, in their 16 principal components, each of unit variance."""
     pixels, labels = importlib.import_module("sklearn.datasets").load_digits(return_X_y=True)
-    centred = pixels[:count] / 16 - (pixels[:count] / 16).mean(0)
-    components = np.linalg.svd(centred, full_matrices=False)[2][:16]
-    return torch.from_numpy(centred @ components.T).float(), torch.from_numpy(labels[:count])
+    centred = pixels[:count] - pixels[:count].mean(0)
+    left = np.linalg.svd(centred, full_matrices=False)[0][:, :16]
+    return torch.from_numpy(left * math.sqrt(count)).float(), torch.from_numpy(labels[:count])
 
 
 @dataclass(frozen=True, kw_only=True)
