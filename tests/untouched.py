@@ -36,6 +36,7 @@ def content(value: Any) -> Any:
     if isinstance(value, torch.Generator):
         return content(value.get_state())
     if isinstance(value, Tensor):
+        value = getattr(value, "to_local", lambda: value)()  # of what processes share out, this one's part
         bits = value.detach().to_dense().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
         return value.dtype, tuple(value.shape), value.requires_grad, bits
     if isinstance(value, numpy.ndarray):
