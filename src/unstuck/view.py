@@ -139,29 +139,34 @@ class View:
         return loss.dtype == torch.float64
 
     @cached_property
+    def finest(self) -> Hessian:
+        """The Hessian that eigenvalues are taken of: in double precision for small networks, where that can be."""
+        if self.problem.dimension > EXACT or not self.precise:
+            return self.hessian
+        self.gradient_evaluations += 2 * len(self.blocks)
+        return self.problem.hessian_at(self.point, *self.blocks, seed=self.seed, precise=True, tune=self.tune)
+
+    @cached_property
     def eigensystem(self) -> Eigensystem | None:
         """All eigenvalues and eigenvectors of a small network, in double precision where that can be; else None."""
         if self.problem.dimension > EXACT:
             return None
-        hessian = self.hessian
-        if self.precise and hessian.dtype != torch.float64:
-            hessian = self.problem.hessian_at(self.point, *self.blocks, seed=self.seed, precise=True)
-        before = hessian.products
-        matrix = whole_hessian(hessian)
-        self.gradient_evaluations += 2 * len(self.blocks) * (hessian.products - before)
-        return eigensystem(matrix, max(torch.finfo(hessian.dtype).eps, hessian.error))
+        before = self.finest.products
+        matrix = whole_hessian(self.finest)
+        self.gradient_evaluations += 2 * len(self.blocks) * (self.finest.products - before)
+        return eigensystem(matrix, max(torch.finfo(self.finest.dtype).eps, self.finest.error))
 
     @cached_property
     def extremes(self) -> Extremes:
         """Both ends of the Hessian's spectrum, with error bounds."""
         if self.eigensystem is not None:
             return self.eigensystem.extremes(smallest=ENDS, largest=ENDS)
-        return self.ends_of(self.hessian, purpose=21)
+        return self.ends_of(self.finest, purpose=21)
 
     def curvature_along(self, direction: Tensor) -> Curvature | None:
         """vᵀHv for the direction v (n,), in double precision; None where the model does not compute in it, or torch's
         second derivative of it is wrong."""
-        if not (self.precise and self.hessian.plan.exact):
+        if not (self.precise and self.finest.plan.exact):
             return None
         self.gradient_evaluations += 2 * len(self.blocks)
         loss = partial(self.problem.loss_at, seed=self.seed, precise=True)

@@ -95,7 +95,7 @@ class Density:
         return DensityReading(
             update=view.update,
             samples=view.samples,
-            notes=view.hessian.notes,
+            notes=view.finest.notes,
             dimension=view.problem.dimension,
             exact=known,
             vectors=0 if known else len(seen),
@@ -107,7 +107,7 @@ class Density:
             near_zero=_half(shares.near_zero, exact=known),
             positive=_half(shares.positive, exact=known),
             width=density.width,
-            engine=view.hessian.rung,
+            engine=view.finest.rung,
             at=density.at,
             values=density.value,
             errors=() if known else density.standard_error,
@@ -117,7 +117,7 @@ class Density:
         if view.eigensystem is not None:
             return (view.eigensystem.quadrature,)
         seen = lanczos_quadratures(
-            view.hessian, steps=self.steps, count=max(2, self.vectors), generator=view.generator(61)
+            view.finest, steps=self.steps, count=max(2, self.vectors), generator=view.generator(61)
         )
         view.gradient_evaluations += 2 * len(view.blocks) * sum(len(quadrature.nodes) for quadrature in seen)
         return seen

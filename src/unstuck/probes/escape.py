@@ -97,7 +97,7 @@ class Escape:
         return EscapeReading(
             update=view.update,
             samples=view.samples,
-            notes=view.hessian.notes,
+            notes=view.finest.notes,
             loss=loss,
             gradient_drop=loss - _descend(view, view.point, unit),
             curvature_drop=max(0.0, drop),
@@ -143,7 +143,7 @@ def _predicted(view: View, length: float) -> float:
 def _predicted_ratio(view: View, line: dict[float, float], loss: float) -> float:
     """Measured over predicted drop at the shortest length at which the prediction exceeds rounding."""
     ends = view.extremes.smallest
-    resolution = 100 * torch.finfo(view.hessian.dtype).eps * max(abs(loss), 1e-12)
+    resolution = 100 * torch.finfo(flatten(view.point).dtype).eps * max(abs(loss), 1e-12)
     for length in sorted({abs(at) for at in line}):
         predicted = 0.5 * abs(ends.values[0]) * length**2
         if predicted > resolution:

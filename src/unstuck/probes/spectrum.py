@@ -130,7 +130,7 @@ def _exact(view: View) -> SpectrumReading:
     return SpectrumReading(
         update=view.update,
         samples=view.samples,
-        notes=(*view.hessian.notes, *_resolution(system.error, largest)),
+        notes=(*view.finest.notes, *_resolution(system.error, largest)),
         dimension=len(values),
         exact=True,
         largest=Estimate(float(values[-1]), system.error),
@@ -140,8 +140,8 @@ def _exact(view: View) -> SpectrumReading:
         **_named(shares),
         newton_residual=newton_residual(values, components.numpy(), cutoff=cutoff).value,
         eigenvector=_shown(system.vectors[0]),
-        engine=view.hessian.rung,
-        engine_error=view.hessian.error,
+        engine=view.finest.rung,
+        engine_error=view.finest.error,
         nodes=tuple(values.tolist()),
         weights=(1.0 / len(values),) * len(values),
     )
@@ -158,7 +158,7 @@ def _resolution(error: float, largest: float) -> tuple[str, ...]:
 
 def _estimated(view: View) -> SpectrumReading:
     ends = view.extremes
-    more = gauss_quadrature(view.hessian, steps=QUADRATURE_STEPS, generator=view.generator(51))
+    more = gauss_quadrature(view.finest, steps=QUADRATURE_STEPS, generator=view.generator(51))
     seen = [ends.quadrature, more]
     shares = {}
     for tolerance in TOLERANCES:
@@ -166,17 +166,17 @@ def _estimated(view: View) -> SpectrumReading:
         shares[tolerance] = (_half(found.positive), _half(found.near_zero))
     squares = [sum(w * n * n for n, w in zip(q.nodes, q.weights, strict=True)) for q in seen]
     residual = newton_residual_by_products(
-        view.hessian,
+        view.finest,
         flatten(view.gradient),
         frobenius_norm=(ends.dimension * sum(squares) / len(squares)) ** 0.5,
         max_products=RESIDUAL_PRODUCTS,
     )
     view.gradient_evaluations += 2 * len(view.blocks) * (len(more.nodes) + residual.products)
-    systematic = view.hessian.error * max(abs(ends.largest.values[-1]), abs(ends.smallest.values[0]))
+    systematic = view.finest.error * max(abs(ends.largest.values[-1]), abs(ends.smallest.values[0]))
     return SpectrumReading(
         update=view.update,
         samples=view.samples,
-        notes=view.hessian.notes,
+        notes=view.finest.notes,
         dimension=ends.dimension,
         exact=False,
         largest=Estimate(ends.largest.values[-1], ends.largest.bounds[-1] + systematic),
@@ -186,8 +186,8 @@ def _estimated(view: View) -> SpectrumReading:
         **_named(shares),
         newton_residual=residual.value,
         eigenvector=_shown(ends.smallest.vectors[0]),
-        engine=view.hessian.rung,
-        engine_error=view.hessian.error,
+        engine=view.finest.rung,
+        engine_error=view.finest.error,
         nodes=ends.quadrature.nodes,
         weights=ends.quadrature.weights,
     )

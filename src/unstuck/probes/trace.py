@@ -74,20 +74,20 @@ class Trace:
 
     def _estimated(self, view: View) -> TraceReading:
         lengths = [tensor.numel() for tensor in view.point.values()]
-        found = hutchinson(view.hessian, count=max(2, self.vectors), generator=view.generator(71), groups=lengths)
+        found = hutchinson(view.finest, count=max(2, self.vectors), generator=view.generator(71), groups=lengths)
         view.gradient_evaluations += 2 * len(view.blocks) * found.trace.count
         n = sum(lengths)
         return TraceReading(
             update=view.update,
             samples=view.samples,
-            notes=view.hessian.notes,
+            notes=view.finest.notes,
             dimension=n,
             exact=False,
             vectors=found.trace.count,
             trace=Estimate(found.trace.value, found.trace.standard_error),
             mean_eigenvalue=Estimate(found.trace.value / n, found.trace.standard_error / n),
             frobenius_norm=Estimate(found.frobenius_norm.value, found.frobenius_norm.standard_error),
-            engine=view.hessian.rung,
+            engine=view.finest.rung,
             names=tuple(view.point),
             traces=tuple(group.value for group in found.groups),
             errors=tuple(group.standard_error for group in found.groups),
@@ -104,14 +104,14 @@ def _exact(view: View) -> TraceReading:
     return TraceReading(
         update=view.update,
         samples=view.samples,
-        notes=view.hessian.notes,
+        notes=view.finest.notes,
         dimension=n,
         exact=True,
         vectors=0,
         trace=Estimate(trace, error),
         mean_eigenvalue=Estimate(trace / n, system.error),
         frobenius_norm=Estimate(float(system.values.norm()), system.error * math.sqrt(n)),
-        engine=view.hessian.rung,
+        engine=view.finest.rung,
         names=tuple(view.point),
         traces=tuple(float(block.sum()) for block in blocks),
     )
