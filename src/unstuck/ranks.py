@@ -81,9 +81,15 @@ class Ranks:
             function: gives numbers, tensors, or tuples, lists and dictionaries of these.
             items: the same on every process.
         """
-        with self.together():
-            own = [function(item) for number, item in enumerate(items) if number % self.size == self.rank]
-        found = self.gathered(own)
+        own: list[B] = []
+        failure: Exception | None = None
+        try:
+            for number, item in enumerate(items):
+                if number % self.size == self.rank:
+                    own.append(function(item))
+        except Exception as error:  # noqa: BLE001 - raised again once the others know of it
+            failure = error
+        found = self._agreed(failure, own)
         return [found[number % self.size][number // self.size] for number in range(sum(map(len, found)))]
 
     @contextmanager
@@ -92,25 +98,26 @@ class Ranks:
 
         Otherwise the others would wait for the one that failed.
         """
-        if self.size == 1:
-            yield
-            return
         failure: Exception | None = None
         try:
             yield
-        except Exception as error:  # noqa: BLE001 - raised again once the others know of it
+        except Exception as error:  # noqa: BLE001 - as above
             failure = error
-        if self.sum(failure is not None):
-            self._raise(failure)
+        if self.sum(failure is not None):  # one number where nothing is wrong, which is nearly always
+            self._agreed(failure, None)
 
-    def _raise(self, failure: Exception | None) -> None:
-        mine = None if failure is None else (isinstance(failure, InputError), f"{failure}" or type(failure).__name__)
-        told = [(rank, *theirs) for rank, theirs in enumerate(self.gathered(mine)) if theirs is not None]
+    def _agreed(self, failure: Exception | None, value: A) -> list[A]:
+        """What each process has, where none has failed; the failure is raised on all of them."""
+        mine = None if failure is None else (isinstance(failure, InputError), str(failure) or type(failure).__name__)
+        told = self.gathered((mine, value))
         if failure is not None:
             raise failure
-        rank, ours_to_mend, message = told[0]
-        kind = InputError if ours_to_mend else RuntimeError
-        raise kind(f"process {rank} of {self.size}: {message}")
+        for rank, (theirs, _) in enumerate(told):
+            if theirs is not None:
+                ours_to_mend, message = theirs
+                kind = InputError if ours_to_mend else RuntimeError
+                raise kind(f"process {rank} of {self.size}: {message}")
+        return [each for _, each in told]
 
     def average_gradients(self, parameters: Iterable[Tensor], loss: Tensor, weight: float) -> Tensor:
         """Give every process's ``.grad`` the mean over the processes, weighed; gives the mean of the losses.
@@ -124,14 +131,14 @@ class Ranks:
         """
         tensors = list(parameters)
         reached = torch.tensor([tensor.grad is not None for tensor in tensors], device=self.device)
-        head = torch.cat([torch.tensor([weight], device=self.device), weight * loss.reshape(1), reached]).double()
-        whole, losses, *counts = self.total(head).tolist()
+        terms = torch.tensor([weight], dtype=torch.float64, device=self.device)
+        whole, losses, *counts = self.total(torch.cat([terms, terms * loss, reached])).tolist()
         taught = [tensor for tensor, count in zip(tensors, counts, strict=True) if count]
         for dtype in {tensor.dtype: None for tensor in taught}:  # in the same order everywhere, unlike a set
-            alike = [tensor for tensor in taught if tensor.dtype == dtype]
-            own = [torch.zeros_like(t) if t.grad is None else t.grad.to_dense() for t in alike]
+            group = [tensor for tensor in taught if tensor.dtype == dtype]
+            own = [torch.zeros_like(t) if t.grad is None else t.grad.to_dense() for t in group]
             mean = self.total(weight / whole * torch.cat([gradient.reshape(-1) for gradient in own]))
-            for tensor, part in zip(alike, mean.split([tensor.numel() for tensor in alike]), strict=True):
+            for tensor, part in zip(group, mean.split([tensor.numel() for tensor in group]), strict=True):
                 sparse = tensor.grad is not None and tensor.grad.is_sparse
                 tensor.grad = part.view_as(tensor).to_sparse(1) if sparse else part.view_as(tensor).clone()
         return loss.new_tensor(losses / whole)
