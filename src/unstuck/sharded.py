@@ -206,7 +206,7 @@ def check_unsharded(model: nn.Module) -> None:
     """Raise InputError where the model is sharded: it can be measured where it stands, not copied or walked."""
     if is_sharded(model):
         raise InputError(
-            "the model is sharded (fully_shard) and cannot be copied, so it can be measured where it stands, but not "
-            "trained, diagnosed or looked at by probes that make an update; ask for probes that make none, as "
-            "`unstuck measure TARGET inputs gradient spectrum escape`, or hand it over unsharded"
+            "the model is sharded (fully_shard) and cannot be copied, so it is measured where it stands, and neither "
+            "trained nor diagnosed; ask for probes that need no copy, as `unstuck measure TARGET inputs outputs gradient "
+            "spectrum trace density escape sharpness`, or hand it over unsharded"
         )
