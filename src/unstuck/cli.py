@@ -109,6 +109,7 @@ def root(
         "unstuck diagnose",
         "unstuck diagnose train.py:problem --budget 5000",
         "unstuck diagnose train.py:problem --check --json - | jq .diagnosis",
+        "torchrun --nproc-per-node=2 -m unstuck diagnose train.py:problem",
     )
 )
 def diagnose(

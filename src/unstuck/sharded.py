@@ -207,6 +207,6 @@ def check_unsharded(model: nn.Module) -> None:
     if is_sharded(model):
         raise InputError(
             "the model is sharded (fully_shard) and cannot be copied, so it is measured where it stands, and neither "
-            "trained nor diagnosed; ask for probes that need no copy, as `unstuck measure TARGET inputs outputs gradient "
-            "spectrum trace density escape sharpness`, or hand it over unsharded"
+            "trained nor diagnosed; ask for probes that need no copy, as `unstuck measure TARGET inputs outputs "
+            "gradient spectrum trace density escape sharpness`, or hand it over unsharded"
         )
