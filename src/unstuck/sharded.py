@@ -198,6 +198,11 @@ def _write(parameter: Tensor, value: Tensor) -> None:
     with torch.no_grad():
         if isinstance(parameter, DTensor):
             mesh, placements = parameter.device_mesh, parameter.placements
+            if mesh.size() != dist.get_world_size():
+                raise InputError(
+                    f"the model is sharded over {mesh.size()} of {dist.get_world_size()} processes; "
+                    "shard it over all of them, so that each takes its part of the data"
+                )
             value = distribute_tensor(value.to(parameter.dtype), mesh, placements, src_data_rank=None)
         parameter.copy_(value)
 
