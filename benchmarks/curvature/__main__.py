@@ -30,7 +30,11 @@ ROOT = Path(__file__).parents[2]
 PYTHON = Path(__file__).with_name(".peers") / "bin" / "python"
 RESULTS = ROOT / "benchmarks" / "RESULTS.md"
 BEGIN, END = "<!-- curvature: begin -->", "<!-- curvature: end -->"
-OUR_CODE = ("src/unstuck/curvature", "src/unstuck/numerics", "src/unstuck/hessian.py", "benchmarks/curvature/ours.py")
+OUR_CODE = (
+    *("src/unstuck/curvature", "src/unstuck/numerics", "src/unstuck/problem.py", "src/unstuck/forward.py"),
+    *("src/unstuck/landscape.py", "benchmarks/curvature/ours.py"),
+)
+"""What our cells depend on."""
 QUIET = {"OMP_WAIT_POLICY": "PASSIVE", "OPENBLAS_NUM_THREADS": "1"}
 """Threads that wait must not count as work: torch's sleep; numpy's, which spin, are left out."""
 
@@ -75,14 +79,18 @@ def cells(jobs: list[str], tool: str) -> Iterator[Cell]:
                 yield from (Cell("memory", job, place, name) for place in places if tool in name)
 
 
-def kept(cell: Cell, repeats: int) -> Runs | None:
-    """What an earlier run found, if it still holds."""
+def stored(cell: Cell) -> Runs | None:
+    """What an earlier run found, failures too, if the code is still the same."""
     if not cell.file.exists():
         return None
-    stored = json.loads(cell.file.read_text(encoding="utf-8"))
-    runs: Runs = stored["runs"]
-    holds = stored["version"] == cell.version and not isinstance(runs, str) and len(runs) >= repeats
-    return runs if holds else None
+    content = json.loads(cell.file.read_text(encoding="utf-8"))
+    runs: Runs = content["runs"]
+    return runs if content["version"] == cell.version else None
+
+
+def enough(runs: Runs | None, repeats: int) -> bool:
+    """Whether a cell need not be measured again."""
+    return runs is not None and not isinstance(runs, str) and len(runs) >= repeats
 
 
 def measure(cell: Cell, repeats: int) -> Runs:
@@ -132,7 +140,7 @@ def main() -> None:
     if unknown := set(chosen.jobs) - {*JOBS, "memory"}:
         sys.exit(f"no such job: {', '.join(sorted(unknown))}; there are {', '.join(JOBS)}, memory")
     for cell in cells(chosen.jobs or [*JOBS, "memory"], chosen.tool):
-        if chosen.again or kept(cell, chosen.repeats) is None:
+        if chosen.again or not enough(stored(cell), chosen.repeats):
             runs = measure(cell, chosen.repeats)
             sys.stderr.write(f"{cell}: {runs if isinstance(runs, str) else [round(run['cost'], 2) for run in runs]}\n")
     write(chosen.results)
@@ -146,14 +154,6 @@ def write(file: Path) -> None:
     before, rest = text.split(BEGIN)
     made = tables(lambda kind, job, place, tool: stored(Cell(kind, job, place, tool)))
     file.write_text(f"{before}{BEGIN}\n{made}\n{END}{rest.split(END)[1]}", encoding="utf-8")
-
-
-def stored(cell: Cell) -> Runs | None:
-    """All that an earlier run left of a cell, failures too."""
-    if not cell.file.exists():
-        return None
-    runs: Runs = json.loads(cell.file.read_text(encoding="utf-8"))["runs"]
-    return runs
 
 
 if __name__ == "__main__":

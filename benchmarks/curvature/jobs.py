@@ -105,10 +105,9 @@ def judge_largest(place: Place, answer: Answer) -> Verdict:
 
 
 def judge_lowest(place: Place, answer: Answer) -> Verdict:
-    """The relative error of the most negative eigenvalue, and whether its bound proves that it is negative."""
+    """The relative error of the most negative eigenvalue."""
     true = reference.spectrum(place.workload)[:1]
-    proved = answer.bounds is not None and bool(answer.found + answer.bounds < 0)
-    return Verdict(error=float(relative(answer.found, true)), note="proved" if proved else "not proved")
+    return Verdict(error=float(relative(answer.found, true)), note=bounds_note(answer, true))
 
 
 def judge_density(place: Place, answer: Answer) -> Verdict:

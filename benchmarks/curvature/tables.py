@@ -8,6 +8,10 @@ from typing import Any
 
 from benchmarks.curvature.jobs import JOBS, MEMORY, Place
 from benchmarks.curvature.tools import MEMORY_TOOLS, TOOLS
+from benchmarks.curvature.workloads import RECIPES
+
+USUAL = 5
+"""Repeats; a cell with fewer says so."""
 
 Runs = list[dict[str, Any]] | str
 """The repeats of a cell, or why it failed."""
@@ -17,21 +21,42 @@ Look = Callable[[str, str, Place, str], Runs | None]
 
 NOTES = {
     "top10": "stated bounds",
-    "saddle": "negative sign",
+    "saddle": "stated bounds",
     "density": "weights",
     "trace": "stated standard error",
     "landscape": "compared at",
 }
 """Job → heading of what its verdict says beside the error."""
 
-USUAL = 5
-"""Repeats; a cell with fewer says so."""
+INTRODUCTION = f"""\
+## Curvature beside the peers
+
+    bash benchmarks/curvature/setup.sh
+    python -m benchmarks.curvature
+
+Each tool answers the same questions about the same trained networks, in processes of its own. Costs are processor time
+of all threads, as a multiple of one gradient over the same data (forward and backward, one batch) that is timed in the
+same process directly before and after; medians of {USUAL} repeats with seeds of their own. Differences below 15 % are
+noise. Errors are the worst of the repeats, relative, against float64. Two threads, torch 2.13; pyhessian 0.1,
+hessian-eigenthings 1.0.0a5, curvlinops-for-pytorch 3.0.1, nngeom 0.2.0, pylandscape 0.1.3, landscaper 1.3.1,
+loss-landscapes 3.0.6. A product is given as *product + preparation*: what is built once before the first one. Lanczos
+steps and tolerances of the peers are the loosest that reach 1e-3 here, which a user would not know; *unstuck* and
+ARPACK stop by themselves. The trace's error is mostly the chance of 20 probes."""
 
 
 def tables(look: Look) -> str:
-    """One table per job that has cells, and one of memory."""
+    """An introduction, the networks, one table per job that has cells, and one of memory."""
     made = [cost_table(job, look) for job in JOBS]
-    return "\n\n".join(table for table in [*made, memory_table(look)] if table)
+    return "\n\n".join(table for table in [INTRODUCTION, networks(), *made, memory_table(look)] if table)
+
+
+def networks() -> str:
+    """What is measured."""
+    rows = [
+        {"": name, "network and data": recipe.describe, "parameters": f"{recipe.parameters}", "loss": f"{recipe.loss}"}
+        for name, recipe in RECIPES.items()
+    ]
+    return _titled("", rows)
 
 
 def cost_table(job: str, look: Look) -> str:
@@ -95,7 +120,8 @@ def _titled(title: str, rows: Sequence[Mapping[str, str]]) -> str:
         return ""
     columns = sorted({column for row in rows for column in row}, key=_order(rows))
     lines = [columns, ["---"] * len(columns), *([row.get(column, "—") for column in columns] for row in rows)]
-    return f"### {title}\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    heading = f"### {title}\n\n" if title else ""
+    return heading + "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _order(rows: Sequence[Mapping[str, str]]) -> Callable[[str], int]:
