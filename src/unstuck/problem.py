@@ -278,7 +278,7 @@ class Problem:
         return Hessian(
             self.ranks.mine(self.parts(loss, *batches)),
             at,
-            rehearsal=self._rehearsal(loss, at, batches[0]),
+            rehearsal=self.parts(loss, *(first_samples(batches[0], count) for count in REHEARSED), batches[0]),
             resolution=None if precise or self.precision is None else torch.finfo(self.precision).eps,
             memory=memory,
             total=self.ranks.total,
@@ -292,17 +292,6 @@ class Problem:
             Part(loss=partial(loss, batch=batch), share=self.terms(batch) / total, samples=samples_in(batch))
             for batch in batches
         )
-
-    def _rehearsal(self, loss: Callable[..., Tensor], point: Mapping[str, Tensor], batch: Batch) -> tuple[Part, ...]:
-        """The losses of a few samples and of fewer, or of the whole batch where the model refuses so few."""
-        fewer = [first_samples(batch, count) for count in REHEARSED]
-        try:
-            with torch.no_grad():
-                for part in fewer:
-                    loss(point, batch=part)
-        except Exception:  # noqa: BLE001 - a model may refuse in any way
-            fewer = [batch]
-        return self.parts(loss, *fewer)
 
     def gauss_newton_at(
         self, point: Mapping[str, Tensor], *batches: Batch, mode: Mode = "training", seed: int = 0

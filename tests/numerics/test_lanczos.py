@@ -323,3 +323,27 @@ def test_vectors_stay_on_the_operator_s_device_and_in_its_type() -> None:
     found = ends(operator_of(gaussian(20), torch.float32))
     assert found.largest.vectors.dtype == torch.float32
     assert found.largest.vectors.device == CPU
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_few_negative_values_beyond_a_flat_bulk_are_not_missed(seed: int) -> None:
+    """Nearly all of a random start lies in the bulk at zero, which looks settled after two or three products."""
+    values = np.concatenate([[-0.1], np.zeros(2_000), np.linspace(0.2, 1.0, 9)])
+    found = extreme_eigenpairs(diagonal(values), generator=generator(seed), smallest=1, largest=0)
+    assert found.smallest.converged == (True,)
+    assert found.smallest.values[0] == pytest.approx(-0.1, rel=1e-3)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_run_may_end_at_the_first_negative_value(seed: int) -> None:
+    values = np.concatenate([[-0.1, -0.05], np.linspace(0.0, 1.0, 500)])
+    found = extreme_eigenpairs(diagonal(values), generator=generator(seed), until_negative=True, largest=0)
+    settled = extreme_eigenpairs(diagonal(values), generator=generator(seed), largest=0)
+    (vector,) = found.smallest.vectors
+    assert float(vector @ (torch.from_numpy(values) * vector)) == pytest.approx(found.smallest.values[0], rel=1e-9)
+    assert found.smallest.values[0] < 0
+    assert found.products < settled.products
+    none = extreme_eigenpairs(diagonal(values[2:]), generator=generator(seed), until_negative=True, largest=0)
+    assert none.products == 100
+    assert none.smallest.values[0] > -1e-12
+    assert -0.05 < lowest_plausible(none) <= 0.0

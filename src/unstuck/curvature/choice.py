@@ -86,13 +86,14 @@ class Trial:
     samples: int
 
 
-def rehearse(trials: Sequence[Trial], flat: Tensor, *, resolution: float) -> Plan:
+def rehearse(trials: Sequence[Trial], flat: Tensor, *, resolution: float, enough: float) -> Plan:
     """Tries the second derivative on a few samples and counts what it takes.
 
     Args:
         trials: the few samples; with a second trial of fewer, memory for samples is told from that for the point.
         flat: the point, shape (n,).
         resolution: relative rounding error of the loss.
+        enough: bytes per sample up to which the memory need not be told more exactly.
     """
     loss, samples = trials[0].loss, trials[0].samples
     counter = FlopCounterMode(display=False)
@@ -104,13 +105,15 @@ def rehearse(trials: Sequence[Trial], flat: Tensor, *, resolution: float) -> Pla
         with _bytes_saved() as saved:
             graph = KeptGraph(loss, flat)
         exact = symmetric(graph, flat, resolution)
-        with _bytes_saved() as saved_of_fewer:
-            KeptGraph(trials[-1].loss, flat)
+        held = sum(saved.values())
+        per_sample = held / samples
+        if per_sample > enough and trials[-1].samples < samples:
+            with _bytes_saved() as saved_of_fewer:
+                KeptGraph(trials[-1].loss, flat)
+            per_sample = (held - sum(saved_of_fewer.values())) / (samples - trials[-1].samples)
     except (RuntimeError, NotImplementedError) as error:
         raise_if_out_of_memory(error)
         return Plan(exact=False, attention=attention.called)
-    held, more = sum(saved.values()), samples - trials[-1].samples
-    per_sample = (held - sum(saved_of_fewer.values())) / more if more else held / samples
     return Plan(
         exact=exact,
         operations=total / samples,

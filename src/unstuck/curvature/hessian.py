@@ -41,7 +41,8 @@ class Hessian:
     Args:
         parts: the loss of each batch, shares summing to one (over all processes).
         point: θ, where the second derivatives are taken.
-        rehearsal: the losses of a few samples and of fewer, on which an engine is chosen; by default the first part.
+        rehearsal: the losses on which an engine is chosen: of a few samples, of fewer, and of a whole batch for models
+            that refuse so few; by default the first part.
         resolution: relative rounding error of the losses; by default that of the vectors' type.
         memory: bytes of graphs that are kept at most.
         total: sums a tensor over the processes that share the data.
@@ -71,8 +72,7 @@ class Hessian:
         self.products = 0
         self.total, self._tune = total, tune
         resolution = resolution or torch.finfo(self.dtype).eps
-        trials = [Trial(loss=self._flat_loss(part), samples=part.samples) for part in rehearsal or self.parts[:1]]
-        self._plan = rehearse(trials, self._flat, resolution=resolution)
+        self._plan = self._rehearsed(rehearsal, resolution, memory)
         self._engines = self._kept(memory) if self._plan.exact else []
         self.rung, self.error = "double backward", 0.0
         if not self._plan.exact:
@@ -105,6 +105,18 @@ class Hessian:
         )
         attention = (PLAIN_ATTENTION,) if self._plan.attention else ()
         return attention if self._plan.exact else (*attention, differences)
+
+    def _rehearsed(self, rehearsal: Sequence[Part], resolution: float, memory: int) -> Plan:
+        """The plan by a rehearsal on few samples, or on a whole batch where the model refuses so few."""
+        enough = memory / max(1, sum(part.samples for part in self.parts))
+        trials = [Trial(loss=self._flat_loss(part), samples=part.samples) for part in rehearsal or self.parts[:1]]
+        few, whole = trials[:-1], trials[-1:]
+        if few:
+            try:
+                return rehearse(few, self._flat, resolution=resolution, enough=enough)
+            except Exception:  # noqa: BLE001, S110 - a model may refuse in any way; the whole batch has the last word
+                pass
+        return rehearse(whole, self._flat, resolution=resolution, enough=enough)
 
     def _flat_loss(self, part: Part) -> Callable[[Tensor], Tensor]:
         return lambda flat: part.loss(unflatten(flat, self.point))

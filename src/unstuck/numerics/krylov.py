@@ -36,6 +36,9 @@ is enough (Giraud, Langou, Rozložník 2005)."""
 BREAKDOWN = 10.0
 """A remainder of so many rounding errors of the operator's size is taken for zero."""
 
+SMALL = 1e-150
+"""Squares of entries that are not far above it vanish in double precision."""
+
 ROWS_PER_CHUNK = 8
 """Rows allocated at a time, so that a growing basis is never copied and little of it lies idle."""
 
@@ -204,9 +207,14 @@ class Krylov:
         return len(self._diagonal)
 
     @property
+    def dimension(self) -> int:
+        """The length n of the vectors."""
+        return self._operator.dimension
+
+    @property
     def complete(self) -> bool:
         """Whether the rows span the whole space, so that the Ritz values are all the eigenvalues."""
-        return self.products == self._operator.dimension
+        return self.products == self.dimension
 
     @property
     def closed(self) -> bool:
@@ -284,7 +292,10 @@ class Krylov:
 
 
 def length(vector: Tensor) -> float:
-    """The Euclidean norm, scaled so that squares of very small and very large entries do no harm."""
+    """The Euclidean norm; where squares of entries would be too small or too large, of the scaled vector."""
+    plain = float(torch.linalg.vector_norm(vector, dtype=torch.float64))
+    if SMALL < plain < math.inf:
+        return plain
     largest = float(vector.abs().max())
     return largest * float((vector / largest).norm()) if largest > 0.0 else 0.0
 

@@ -21,6 +21,13 @@ from torch import Tensor
 
 from unstuck.numerics.krylov import Krylov, Ritz, SymmetricOperator, random_vector
 
+BULK = 0.01
+"""Of the start vector's weight: an end of the spectrum that holds more stands for many eigenvalues, and a few may lie
+beyond it, unseen as yet."""
+
+UNSEEN, CHANCE = 0.05, 0.01
+"""Such an end is settled when values beyond it by this share of the width are missed with this probability at most."""
+
 ROUNDINGS = 10.0
 """A value is negative where it lies below zero by so many measured rounding errors."""
 
@@ -109,8 +116,8 @@ def extreme_eigenpairs(
         smallest, largest: how many pairs are wanted at each end.
         tolerance: relative to each eigenvalue.
         max_products: where the search ends at the latest.
-        until_negative: end as soon as the lowest θ is negative beyond rounding: whatever its distance to λ_min,
-            vᵀHv = θ < 0 shows negative curvature.
+        until_negative: end as soon as the lowest θ is negative beyond rounding, and not before: whatever its distance
+            to λ_min, vᵀHv = θ < 0 shows negative curvature. Where there is none, all products are made.
 
     Raises:
         NonFiniteProduct: a product with the operator is not finite.
@@ -125,11 +132,12 @@ def extreme_eigenpairs(
         krylov.advance()
         at_limit = krylov.products == limit
         ritz = krylov.ritz()
-        before, now = now, wanted.settled(ritz)
+        before, now = now, wanted.settled(krylov, ritz)
         agreed = now & (before | krylov.closed)
-        if until_negative and ritz.values[0] < -ROUNDINGS * krylov.rounding:
+        negative = ritz.values[0] < -ROUNDINGS * krylov.rounding
+        if at_limit or (until_negative and negative):
             break
-        if at_limit or (agreed.all() and wanted.all_copies_seen(krylov, ritz)):
+        if not until_negative and agreed.all() and wanted.all_copies_seen(krylov, ritz):
             break
         if krylov.closed:
             krylov.restart(generator)
@@ -154,12 +162,16 @@ class _Wanted:
     largest: int
     tolerance: float
 
-    def settled(self, ritz: Ritz) -> NDArray[np.bool_]:
+    def settled(self, krylov: Krylov, ritz: Ritz) -> NDArray[np.bool_]:
         """Whether each wanted pair, those of the lower end first, meets the tolerance at this look."""
         count = len(ritz.values)
         if count < self.smallest + self.largest:
             return np.zeros(self.smallest + self.largest, dtype=bool)
         small_enough = ritz.errors() <= self.tolerance * np.maximum(np.abs(ritz.values), FAINT * ritz.scale)
+        exhausted = krylov.closed or len(krylov.starts) > 1
+        if not exhausted and miss_probability(krylov.dimension, count, UNSEEN) > CHANCE:
+            ends = [0, -1]
+            small_enough[ends] &= ritz.coefficients[ends, 0] ** 2 <= max(BULK, 10 / krylov.dimension)
         return np.concatenate([small_enough[: self.smallest], small_enough[count - self.largest :]])
 
     def all_copies_seen(self, krylov: Krylov, ritz: Ritz) -> bool:
