@@ -22,6 +22,9 @@ PROOF_WORDS = {
     "unknown": "The evidence does not decide.",
 }
 
+EXACT = 1e-5
+"""Relative error below which not every digit that is known is worth reading."""
+
 CHAPTERS = {
     1: "critical points",
     2: "batch and momentum",
@@ -60,6 +63,8 @@ def measured(entry: object) -> str:
     if value is None:
         return "not finite" if entry.get("non_finite") else UNKNOWN
     match value, error:
+        case int() | float(), int() | float() if 0 < error < EXACT * abs(value):
+            return f"{number(float(value))} ± {_decimal(error, digits=2)}"
         case int() | float(), int() | float() if 0 < error < math.inf:
             (middle, spread), power = _rounded((value, error), error)
             return f"({middle} ± {spread}){power}" if power else f"{middle} ± {spread}"
