@@ -181,6 +181,8 @@ def after_sharded() -> dict[str, Any]:
 
 
 FINDINGS: dict[str, Callable[[], dict[str, Any]]] = {
+    "sharded": of_sharded,
+    "after sharded": after_sharded,
     "curvature": lambda: curvature(trainings.plain()),
     "curvature of the wrapped": lambda: curvature(trainings.wrapped()),
     "curvature of one batch": lambda: curvature(trainings.wrapped(), trainings.ragged()[0]),
@@ -203,8 +205,6 @@ FINDINGS: dict[str, Callable[[], dict[str, Any]]] = {
     "broken walk": broken,
     "readings": lambda: readings(trainings.wrapped()),
     "refusals": refusals,
-    "sharded": of_sharded,
-    "after sharded": after_sharded,
 }
 
 
