@@ -4,8 +4,8 @@ A few samples are enough to learn whether torch can differentiate the loss twice
 arithmetic a pass takes and how much memory a kept graph holds. The rules rest on measurements on the CPU:
 
 * a kept graph costs 1.0 to 2.3 gradients per product and is built at the price of two;
-* where convolutions do the work, the linearized gradient costs about two thirds of that, but tracing it takes as
-  long as ten gradients of a large batch; it is used for such batches alone, and after both agreed on a vector;
+* where convolutions do the work, the linearized gradient costs about three quarters of that in batches of a middle
+  size, but tracing it takes as long as twenty gradients; it is used for these alone, after both agreed on a vector;
 * vectors go through a graph together only where calls, not arithmetic, take the time.
 """
 
@@ -33,8 +33,9 @@ from unstuck.curvature.engines import (
     symmetric,
 )
 
-LINEARIZED_FROM = 5e8
-"""Operations of a forward pass from which tracing a convolutional network pays."""
+LINEARIZED = (5e8, 1.5e9)
+"""Operations of a forward pass between which tracing a convolutional network pays: with fewer it takes longer than
+it saves, and with more what it holds, twice a kept graph's memory, is too far from the processor."""
 
 BATCHED_UP_TO = 5e7
 """Operations of a forward pass up to which calls take the time, so that vectors go together."""
@@ -75,7 +76,8 @@ class Plan:
 
     def linearized(self, samples: int) -> bool:
         """Whether a linearized gradient is worth its tracing for so many samples."""
-        return self.convolutions and self.operations * samples >= LINEARIZED_FROM
+        least, most = LINEARIZED
+        return self.convolutions and least <= self.operations * samples <= most
 
 
 @dataclass(frozen=True, kw_only=True)
