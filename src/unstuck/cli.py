@@ -167,6 +167,9 @@ def measure(
     ] = None,
     seed: Seed = 0,
     device: OnDevice = None,
+    tune: Annotated[
+        bool, typer.Option("--tune", help="Time the ways to make Hessian-vector products and take the faster one.")
+    ] = False,
     out: Out = None,
     json_file: JsonFile = None,
     quiet: Quiet = False,
@@ -179,7 +182,9 @@ def measure(
 
         problem = _problem(context, target, device)
         try:
-            document = measuring.measure_document(problem, probes or (), target=target, seed=seed, progress=progress)
+            document = measuring.measure_document(
+                problem, probes or (), target=target, seed=seed, tune=tune, progress=progress
+            )
         except measuring.Interrupted as stop:
             document, interrupted = stop.document, True
     _deliver(delivery, document, quiet=quiet, interrupted=interrupted)

@@ -67,6 +67,7 @@ def measure_document(
     *,
     target: str | None = None,
     seed: int = 0,
+    tune: bool = False,
     progress: Progress = silent,
 ) -> dict[str, Any]:
     """Readings as one document of JSON types (schema 1): what ``unstuck measure`` writes.
@@ -76,6 +77,7 @@ def measure_document(
         names: probes by name, as ``spectrum``; none stands for all.
         target: where the problem came from.
         seed: decides the sample, the masks and every random direction.
+        tune: choose the faster way to make Hessian-vector products by the clock; the last digits may then differ.
         progress: told what is being done, and the share that is done.
 
     Raises:
@@ -90,7 +92,7 @@ def measure_document(
         return _document(problem, record.readings, record.notes, target, time.perf_counter() - began)
 
     try:
-        with _looking_at(problem, seed) as view:
+        with _looking_at(problem, seed, tune=tune) as view:
             for number, kind in enumerate(chosen):
                 progress(f"measuring {kind.reads.probe}", number / len(chosen))
                 look(view, [kind()], Budget(), record)
@@ -109,7 +111,7 @@ def _named(names: Sequence[str]) -> tuple[type[Any], ...]:
 
 
 @contextmanager
-def _looking_at(problem: Problem, seed: int) -> Iterator[View]:
+def _looking_at(problem: Problem, seed: int, *, tune: bool = False) -> Iterator[View]:
     """A view of the problem as it was handed over, the caller's generators and thread count kept."""
     with generators_kept(*loader_generators(problem.train)):
         if problem.sharded:  # cannot be copied: it is looked at where it stands
@@ -118,7 +120,7 @@ def _looking_at(problem: Problem, seed: int) -> Iterator[View]:
             return
         check(problem)
         with fixed_threads(threads_for(problem)):
-            yield view_of(problem, Snapshot.of(problem), seed=seed)
+            yield view_of(problem, Snapshot.of(problem), seed=seed, tune=tune)
 
 
 def _document(
