@@ -126,3 +126,12 @@ def test_an_interruption_keeps_the_readings_made() -> None:
     kept = list(caught.value.document["readings"])
     assert kept == NAMES[: len(kept)]
     assert 0 < len(kept) < len(NAMES)
+
+
+def test_the_clock_chooses_the_way_and_not_the_answer() -> None:
+    timed, planned = (
+        measure_document(specimens.healthy(), ["spectrum"], tune=tune)["readings"]["spectrum"][0]["values"]
+        for tune in (True, False)
+    )
+    assert timed["largest"] == pytest.approx(planned["largest"], rel=1e-9)
+    assert timed["lowest"] == pytest.approx(planned["lowest"], rel=1e-9)
