@@ -55,10 +55,11 @@ def hutchinson(
     norms: list[Tensor] = []
     for start in range(0, count, BLOCK):
         signs = random_signs(operator, min(BLOCK, count - start), generator)
-        products = operator.block(signs).double()
-        parts = (signs.double() * products).split(lengths, dim=1)
-        terms.append(torch.stack([part.sum(1) for part in parts], dim=1))
-        norms.append(torch.linalg.vector_norm(products, dim=1))
+        products = operator.block(signs)
+        # A product with ±1 is exact; only the sums need double precision.
+        parts = (signs * products).split(lengths, dim=1)
+        terms.append(torch.stack([part.sum(1, dtype=torch.float64) for part in parts], dim=1))
+        norms.append(torch.linalg.vector_norm(products, dim=1, dtype=torch.float64))
     table = torch.cat(terms)  # vectors × groups
     samples = table.sum(1).tolist()
     return Trace(
@@ -71,5 +72,5 @@ def hutchinson(
 
 def random_signs(operator: SymmetricOperator, count: int, generator: torch.Generator) -> Tensor:
     """Rows of independent ±1, shape (count, n), the same on every device for a generator on the CPU."""
-    bits = torch.randint(2, (count, operator.dimension), generator=generator, device=generator.device)
-    return (2 * bits - 1).to(operator.device, operator.dtype)
+    bits = torch.randint(2, (count, operator.dimension), generator=generator, device=generator.device, dtype=torch.int8)
+    return bits.mul_(2).sub_(1).to(operator.device, operator.dtype)
