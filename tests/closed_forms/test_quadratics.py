@@ -14,7 +14,7 @@ from tests.probes.look import look, quadratic, view
 from torch import Tensor, nn
 
 from unstuck.curvature.whole import whole_hessian
-from unstuck.methods.update import stability_limit
+from unstuck.methods.stability import stability_limit
 from unstuck.probes.spectrum import Spectrum, SpectrumReading
 from unstuck.problem import Problem
 from unstuck.remedies.normalize_inputs import NormalizeInputs

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from unstuck.causes.saddle_point import SADDLE_POINT
 from unstuck.curvature.whole import whole_hessian
-from unstuck.methods.update import stability_limit
+from unstuck.methods.stability import stability_limit
 from unstuck.numerics.spectrum import count_signs, newton_residual, newton_residual_by_products
 from unstuck.probes.escape import Escape
 from unstuck.probes.gradient import Gradient

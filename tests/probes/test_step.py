@@ -1,24 +1,21 @@
-"""The loss along the real update, against closed forms on quadratics; stability limits, by walking on both sides."""
+"""The loss along the real update, against closed forms on quadratics."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 import torch
 from tests import zoo
+from tests.methods.test_stability import RULES, Build, at_the_limit, descent
 from tests.probes.look import Weights, look, quadratic
 from torch import Tensor
 
-from unstuck.methods.update import scale, stability_limit
+from unstuck.methods.update import scale
 from unstuck.probes.step import Step, StepReading
 from unstuck.problem import Problem
 from unstuck.specimens import bowl, healthy, product_at_origin, rate_too_high, rate_too_low
 from unstuck.walk import walk
-
-Build = Callable[[Any], torch.optim.Optimizer]
 
 CURVATURES, START = [1.0, 3.0, 10.0], [2.0, -1.0, 0.5]
 
@@ -26,10 +23,6 @@ CURVATURES, START = [1.0, 3.0, 10.0], [2.0, -1.0, 0.5]
 def read(problem: Problem) -> StepReading:
     reading: StepReading = look(Step(), problem)
     return reading
-
-
-def descent(rate: float) -> Build:
-    return lambda parameters: torch.optim.SGD(parameters, lr=rate)
 
 
 def expected(problem: Problem) -> tuple[float, float, float]:
@@ -91,52 +84,6 @@ def test_batches_that_disagree_widen_the_error() -> None:
     assert len(reading.losses) == 3
 
 
-def adaptive(kind: Any, **more: Any) -> Build:
-    return lambda parameters: kind(parameters, lr=0.01, betas=(0.9, 0.999999), eps=0.0, **more)
-
-
-RULES: dict[str, Build] = {
-    "gradient descent": descent(0.1),
-    "heavy ball": lambda parameters: torch.optim.SGD(parameters, lr=0.1, momentum=0.9),
-    "damped": lambda parameters: torch.optim.SGD(parameters, lr=0.1, momentum=0.8, dampening=0.5),
-    "Nesterov": lambda parameters: torch.optim.SGD(parameters, lr=0.1, momentum=0.9, nesterov=True),
-    "Adam": adaptive(torch.optim.Adam),
-    "AMSGrad": adaptive(torch.optim.Adam, amsgrad=True),
-    "AdamW": adaptive(torch.optim.AdamW, weight_decay=0.0),
-    "NAdam": adaptive(torch.optim.NAdam),
-    "RAdam": adaptive(torch.optim.RAdam),
-}
-
-SIGMA = 0.5
-
-
-def at_the_limit(build: Build, share: float) -> Problem:
-    """A parabola of ``share`` of the limiting curvature; rules that divide by σ have seen σ = ½ for ages."""
-    limit = stability_limit(build([torch.zeros(1)]))
-    assert limit is not None
-    curvature = share * limit.curvature * (SIGMA if limit.preconditioned else 1.0)
-    problem = quadratic([curvature], [1e-6], lambda parameters: build(list(parameters)))
-    if limit.preconditioned:
-        (parameter,) = problem.model.parameters()
-        squares = torch.full_like(parameter, SIGMA**2).detach()
-        problem.optimizer.state[parameter] = {
-            "step": torch.tensor(1e8),
-            "exp_avg": torch.zeros_like(squares),
-            "exp_avg_sq": squares,
-            "max_exp_avg_sq": squares.clone(),
-            "mu_product": torch.zeros(()),
-        }
-    return problem
-
-
-@pytest.mark.parametrize("name", RULES)
-def test_stability_limits_hold(name: str) -> None:
-    """At 0.98 of the limit a walk dies out, at 1.02 it grows (until, later, Adam's kin notice and adapt)."""
-    for share in (0.98, 1.02):
-        losses = [row.loss for row in walk(at_the_limit(RULES[name], share).branch(), 45).curve]
-        assert (max(losses[30:]) > max(losses[:10])) == (share > 1)
-
-
 @pytest.mark.parametrize("name", RULES)
 def test_sharpness_over_limit(name: str) -> None:
     reading = read(at_the_limit(RULES[name], 0.7))
@@ -168,7 +115,6 @@ def test_rules_without_a_formula_say_so() -> None:
     reading = read(quadratic(CURVATURES, START, lambda parameters: torch.optim.Adam(parameters, lr=0.01)))
     assert reading.sharpness is None
     assert "no state yet" in reading.rule
-    assert stability_limit(torch.optim.SGD([torch.zeros(1)], lr=0.0)) is None
 
 
 def test_a_step_that_goes_nowhere() -> None:

@@ -2,7 +2,7 @@
 
 Along the direction d of an update, L(θ + m·d) over the multiple m says whether the present step (m = 1) is
 far too short, about right, or beyond the valley. The limit is that of the optimizer on a quadratic of the
-largest curvature (:mod:`unstuck.methods.update`).
+largest curvature (:mod:`unstuck.methods.stability`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from unstuck import plot
 from unstuck.budget import Budget
 from unstuck.curvature.scaled import preconditioned
 from unstuck.data import Batch
-from unstuck.methods.update import scale, stability_limit
+from unstuck.methods.stability import stability_limit
+from unstuck.methods.update import scale
 from unstuck.reading import Estimate, Reading, quantity
 from unstuck.untouched import in_mode, seeded
 from unstuck.vector import Point, flatten, moved, norm
