@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
-from unstuck.methods.schedule import scale_rates, scaled_rate_diff
+from unstuck.methods.rate import scale_rates, scaled_rate_diff
 from unstuck.probes.step import StepReading
 from unstuck.problem import Problem
 from unstuck.reading import Readings
