@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from unstuck.data import Batch
 from unstuck.forward import call, split
+from unstuck.methods.logits import LogitsSeen
 from unstuck.probes.outputs import OutputsReading
 from unstuck.problem import Problem
 from unstuck.reading import Readings
@@ -100,33 +100,12 @@ def entropy(model: nn.Module, batch: Batch, *, outputs: str) -> Tensor:
     inputs, targets = split(batch)
     with LogitsSeen() as seen:
         given = call(model, inputs)
-    logits = given if outputs == "scores" else seen.behind(given, shares=outputs == "shares")
+    logits = given if outputs == "scores" else seen.behind(given)
+    if logits is None:
+        logits = logits_of(given, shares=outputs == "shares")
     if outputs == "shares" and targets.numel() == logits.numel():
         return F.binary_cross_entropy_with_logits(logits, targets.view_as(logits).to(logits.dtype))
     return F.cross_entropy(logits, targets.to(logits.dtype) if targets.shape == logits.shape else targets)
-
-
-class LogitsSeen(TorchFunctionMode):
-    """Remembers what went into each softmax and sigmoid while it is on."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._seen: list[tuple[Tensor, Tensor]] = []
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        given = func(*args, **(kwargs or {}))
-        if getattr(func, "__name__", "") in ("softmax", "sigmoid") and isinstance(given, Tensor) and args:
-            self._seen.append((given, args[0]))
-        return given
-
-    def behind(self, outputs: Tensor, *, shares: bool) -> Tensor:
-        """The logits of outputs: what went in where they came out; failing that, computed back from them."""
-        for given, logits in reversed(self._seen):
-            if given.data_ptr() == outputs.data_ptr() and given.numel() == outputs.numel():
-                return logits.view_as(outputs)
-        return logits_of(outputs, shares=shares)
 
 
 def logits_of(outputs: Tensor, *, shares: bool) -> Tensor:
