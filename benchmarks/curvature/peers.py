@@ -15,6 +15,7 @@ from benchmarks.curvature.jobs import GRID, Adapter, Answer, Solve
 from benchmarks.curvature.reference import LARGEST, DoubleBackward
 from benchmarks.curvature.workloads import Workload
 from torch import Tensor
+from torch.nn import functional as F
 
 LANCZOS_STEPS = {"W1": 30, "W4": 35}
 """The fewest steps, in fives, with which hessian-eigenthings reaches 1e-3 from every start vector."""
@@ -86,6 +87,31 @@ def torch_landscape(workload: Workload) -> Solve:
                     _move(workload, centre + a * first + b * second)
                     rows.append(workload.loss())
             _move(workload, centre)
+        return Answer(found=torch.stack(rows).view(GRID, GRID), plane=(first, second))
+
+    return solve
+
+
+def torch_shared_landscape(workload: Workload) -> Solve:
+    """The limit, written by hand for a perceptron with tanh: the first layer is three products for the whole grid."""
+
+    def solve(seed: int) -> Answer:
+        first, second = workload.vector(2 * seed), workload.vector(2 * seed + 1)
+        steps = torch.linspace(-1, 1, GRID).tolist()
+        rows = []
+        with torch.no_grad():
+            origin, across, up = (workload.split(each) for each in (flat(workload.parameters), first, second))
+            seen, along, upward = (F.linear(workload.inputs, *each[:2]) for each in (origin, across, up))
+            row, point = torch.empty_like(seen), torch.empty_like(seen)
+            for a in steps:
+                torch.add(seen, along, alpha=a, out=row)
+                start = [torch.add(piece, step, alpha=a) for piece, step in zip(origin, across, strict=True)]
+                for b in steps:
+                    moved = [torch.add(piece, step, alpha=b) for piece, step in zip(start, up, strict=True)]
+                    hidden = torch.add(row, upward, alpha=b, out=point)
+                    for weight, bias in zip(moved[2::2], moved[3::2], strict=True):
+                        hidden = F.linear(hidden.tanh(), weight, bias)
+                    rows.append(workload.criterion(hidden, workload.targets))
         return Answer(found=torch.stack(rows).view(GRID, GRID), plane=(first, second))
 
     return solve
@@ -385,6 +411,7 @@ PEERS: dict[str, dict[str, Adapter]] = {
     "whole": {"curvlinops and eigvalsh": curvlinops_whole},
     "landscape": {
         "plain torch, in place": torch_landscape,
+        "plain torch, first layer shared": torch_shared_landscape,
         "landscaper": landscaper_landscape,
         "nngeom": nngeom_landscape,
         "loss-landscapes": loss_landscapes_landscape,

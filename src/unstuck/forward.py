@@ -12,7 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from unstuck.data import Batch, map_tensors
 from unstuck.errors import InputError
-from unstuck.untouched import attributes_kept, generators_kept, in_mode, seed_all, without_hooks
+from unstuck.untouched import Attributes, generators_kept, in_mode, seed_all, without_hooks
 from unstuck.vector import widened
 
 if TYPE_CHECKING:
@@ -97,9 +97,11 @@ def pure_runs(problem: Problem, *, mode: Mode, own: bool = False, precise: bool 
             tensors = {name: widened(tensor) for name, tensor in tensors.items()}
             given = map_tensors(widened, given)
         tensors |= {f"model.{name}": tensor for name, tensor in point.items()}
-        with attributes_kept(forward):
-            seed_all(seed)
+        seed_all(seed)
+        try:
             loss, outputs = torch.func.functional_call(forward, tensors, (given,))
+        finally:
+            attributes.put_back()
         return loss, outputs
 
     with ExitStack() as stack:
@@ -109,4 +111,5 @@ def pure_runs(problem: Problem, *, mode: Mode, own: bool = False, precise: bool 
         # Fused attention kernels cannot be differentiated twice; the plain one can.
         stack.enter_context(sdpa_kernel(SDPBackend.MATH))
         stack.enter_context(problem.autocast() if not precise else nullcontext())
+        attributes = Attributes(forward)
         yield run

@@ -12,6 +12,7 @@ import random
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from operator import is_
 from typing import Any
 
 import numpy
@@ -122,29 +123,41 @@ def without_hooks(model: nn.Module) -> Iterator[tuple[str, ...]]:
             attributes[kind] = hooks
 
 
-@contextmanager
-def attributes_kept(model: nn.Module) -> Iterator[None]:
-    """Put back what a forward pass assigns to its modules, or adds to a list, dict or set that they hold.
+class Attributes:
+    """What the modules of a model hold, to be put back after each of many forward passes.
 
     Recurrent layers and weight norm leave tensors behind, and many a model counts its calls or keeps an activation.
     """
-    held = [(module.__dict__, dict(module.__dict__)) for module in model.modules()]
-    values = {id(value): value for _, before in held for value in before.values()}
-    # Subclasses may refuse to be written to: the plain kinds alone.
-    lists = [(value, list(value)) for value in values.values() if type(value) is list]
-    others = [(value, value.copy()) for value in values.values() if type(value) in (dict, set, OrderedDict)]
+
+    def __init__(self, model: nn.Module) -> None:
+        self._held = [(module.__dict__, dict(module.__dict__)) for module in model.modules()]
+        values = {id(value): value for _, before in self._held for value in before.values()}.values()
+        # Subclasses may refuse to be written to: the plain kinds alone.
+        self._held += [(value, dict(value)) for value in values if type(value) in (dict, OrderedDict)]
+        self._lists = [(value, list(value)) for value in values if type(value) is list]
+        self._sets = [(value, set(value)) for value in values if type(value) is set]
+
+    def put_back(self) -> None:
+        """Undo what was assigned to a module, or added to a list, dict or set that it holds."""
+        for held, before in self._held:
+            if (held or before) and not (len(held) == len(before) and all(map(is_, held.values(), before.values()))):
+                held.clear()
+                held.update(before)
+        for sequence, content in self._lists:
+            sequence[:] = content
+        for collection, members in self._sets:
+            collection.clear()
+            collection.update(members)
+
+
+@contextmanager
+def attributes_kept(model: nn.Module) -> Iterator[None]:
+    """Put back, after the block, what a model's modules hold."""
+    attributes = Attributes(model)
     try:
         yield
     finally:
-        for attributes, before in held:
-            for added in attributes.keys() - before.keys():
-                del attributes[added]
-            attributes.update(before)
-        for sequence, content in lists:
-            sequence[:] = content
-        for collection, content in others:
-            collection.clear()
-            collection.update(content)
+        attributes.put_back()
 
 
 @contextmanager
