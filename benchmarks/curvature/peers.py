@@ -1,21 +1,21 @@
-"""The other curvature libraries, each asked as its documentation has it; and plain torch, as the limit.
+"""The other curvature libraries, each asked as its documentation has it; plain torch beside them, as the limit.
 
 Settings that a user would have to know beforehand are given to the peers: the loosest ones that reach 1e-3 here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
 import numpy as np
 import torch
 from benchmarks.curvature.jobs import GRID, Adapter, Answer, Solve
-from benchmarks.curvature.reference import LARGEST, DoubleBackward
+from benchmarks.curvature.plain import flat, products, torch_landscape, torch_product, torch_shared_landscape
+from benchmarks.curvature.reference import LARGEST
 from benchmarks.curvature.workloads import Workload
 from torch import Tensor
-from torch.nn import functional as F
 
 LANCZOS_STEPS = {"W1": 30, "W4": 35}
 """The fewest steps, in fives, with which hessian-eigenthings reaches 1e-3 from every start vector."""
@@ -38,11 +38,6 @@ class Counted:
         return self._function(*arguments)
 
 
-def flat(pieces: Sequence[Tensor]) -> Tensor:
-    """Pieces in the shapes of the parameters as one vector."""
-    return torch.cat([piece.detach().reshape(-1) for piece in pieces])
-
-
 def loss_of_batch(workload: Workload) -> Callable[[Any, Any], Tensor]:
     """(model, batch) → loss."""
     criterion = workload.criterion
@@ -52,77 +47,6 @@ def loss_of_batch(workload: Workload) -> Callable[[Any, Any], Tensor]:
         return found
 
     return loss
-
-
-def products(apply: Callable[[Tensor], Tensor], workload: Workload) -> Solve:
-    """The job `product` from a function of flat vectors."""
-    vector = workload.vector()
-    return lambda _seed: Answer(found=apply(vector), products=1)
-
-
-# Plain torch
-
-
-def torch_product(workload: Workload) -> Solve:
-    """Double backward, the graph kept."""
-    hessian = DoubleBackward(workload)
-    return products(lambda vector: hessian @ vector, workload)
-
-
-def torch_gradient(workload: Workload) -> Solve:
-    """No product at all: what one gradient takes."""
-    return lambda _seed: Answer(found=flat(workload.gradient()))
-
-
-def torch_landscape(workload: Workload) -> Solve:
-    """A loop of plain forward passes, the weights moved in place."""
-
-    def solve(seed: int) -> Answer:
-        first, second = workload.vector(2 * seed), workload.vector(2 * seed + 1)
-        centre = flat(workload.parameters)
-        rows = []
-        with torch.no_grad():
-            for a in torch.linspace(-1, 1, GRID):
-                for b in torch.linspace(-1, 1, GRID):
-                    _move(workload, centre + a * first + b * second)
-                    rows.append(workload.loss())
-            _move(workload, centre)
-        return Answer(found=torch.stack(rows).view(GRID, GRID), plane=(first, second))
-
-    return solve
-
-
-def torch_shared_landscape(workload: Workload) -> Solve:
-    """The limit, written by hand for a perceptron with tanh: the first layer is three products for the whole grid."""
-
-    def solve(seed: int) -> Answer:
-        first, second = workload.vector(2 * seed), workload.vector(2 * seed + 1)
-        steps = torch.linspace(-1, 1, GRID).tolist()
-        rows = []
-        with torch.no_grad():
-            origin, across, up = (workload.split(each) for each in (flat(workload.parameters), first, second))
-            seen, along, upward = (F.linear(workload.inputs, *each[:2]) for each in (origin, across, up))
-            row, point = torch.empty_like(seen), torch.empty_like(seen)
-            for a in steps:
-                torch.add(seen, along, alpha=a, out=row)
-                start = [torch.add(piece, step, alpha=a) for piece, step in zip(origin, across, strict=True)]
-                for b in steps:
-                    moved = [torch.add(piece, step, alpha=b) for piece, step in zip(start, up, strict=True)]
-                    hidden = torch.add(row, upward, alpha=b, out=point)
-                    for weight, bias in zip(moved[2::2], moved[3::2], strict=True):
-                        hidden = F.linear(hidden.tanh(), weight, bias)
-                    rows.append(workload.criterion(hidden, workload.targets))
-        return Answer(found=torch.stack(rows).view(GRID, GRID), plane=(first, second))
-
-    return solve
-
-
-def _move(workload: Workload, point: Tensor) -> None:
-    for parameter, piece in zip(workload.parameters, workload.split(point), strict=True):
-        parameter.copy_(piece)
-
-
-# PyHessian
 
 
 def _pyhessian(workload: Workload, **data: Any) -> Any:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from benchmarks.curvature.jobs import Adapter
 from benchmarks.curvature.ours import OURS
-from benchmarks.curvature.peers import PEERS, torch_gradient
+from benchmarks.curvature.peers import PEERS
+from benchmarks.curvature.plain import torch_gradient
 
 TOOLS: dict[str, dict[str, Adapter]] = {job: OURS.get(job, {}) | tools for job, tools in PEERS.items()}
 """Job → tool → adapter."""
