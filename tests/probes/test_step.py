@@ -9,9 +9,7 @@ import torch
 from tests import zoo
 from tests.methods.test_stability import RULES, Build, at_the_limit, descent
 from tests.probes.look import Weights, look, quadratic
-from torch import Tensor
 
-from unstuck.methods.update import scale
 from unstuck.probes.step import Step, StepReading
 from unstuck.problem import Problem
 from unstuck.specimens import bowl, healthy, product_at_origin, rate_too_high, rate_too_low
@@ -89,23 +87,6 @@ def test_sharpness_over_limit(name: str) -> None:
     reading = read(at_the_limit(RULES[name], 0.7))
     assert reading.sharpness_over_limit == pytest.approx(0.7, rel=1e-4)
     assert reading.rule
-
-
-def test_scale_names_the_parameters_and_fills_the_others_with_one() -> None:
-    model = zoo.perceptron().double()
-    named = dict(model.named_parameters())
-    optimizer = torch.optim.Adam([named["0.weight"]], lr=0.1, eps=0.25)
-    assert scale(optimizer, named) is None
-    loss: Tensor = model(zoo.table()[0]).square().mean()
-    torch.autograd.backward(loss)
-    optimizer.step()
-    found = scale(optimizer, named)
-    assert found is not None
-    assert list(found) == list(named)
-    gradient = named["0.weight"].grad
-    assert gradient is not None
-    torch.testing.assert_close(found["0.weight"], gradient.abs() + 0.25)  # after one update v̂ = g²
-    assert bool((found["2.bias"] == 1).all())
 
 
 def test_rules_without_a_formula_say_so() -> None:

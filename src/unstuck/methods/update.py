@@ -22,7 +22,6 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -367,25 +366,3 @@ def _add(total: Tensor, values: Tensor, factor: Setting) -> Tensor:
     if isinstance(factor, Tensor):
         return total.addcmul_(values, factor.to(total.dtype))
     return total.add_(values, alpha=factor)
-
-
-def scale(optimizer: torch.optim.Optimizer, named: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
-    """σ = √v̂ + ε of an Adam-like optimizer per parameter; None before its first update.
-
-    Args:
-        optimizer: whose state is read.
-        named: the model's own parameters by name; those without state get σ = 1.
-    """
-    found: dict[str, Tensor] = {}
-    for group in optimizer.param_groups:
-        for parameter in group["params"]:
-            state: Mapping[str, Any] = optimizer.state.get(parameter, {})
-            if "exp_avg_sq" not in state:
-                continue
-            correction = 1 - float(group["betas"][1]) ** float(state["step"])
-            squares = state.get("max_exp_avg_sq", state["exp_avg_sq"])  # AMSGrad divides by the largest so far
-            sigma = (squares / correction).sqrt() + float(group["eps"])
-            found |= {name: sigma for name, tensor in named.items() if tensor is parameter}
-    if not found:
-        return None
-    return {name: found.get(name, torch.ones_like(tensor)).detach() for name, tensor in named.items()}

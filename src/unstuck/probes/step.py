@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import plotly.graph_objects as go
+import torch
 
 from unstuck import plot
 from unstuck.budget import Budget
 from unstuck.curvature.scaled import preconditioned
 from unstuck.data import Batch
+from unstuck.methods.anatomy import anatomy
 from unstuck.methods.stability import stability_limit
-from unstuck.methods.update import scale
 from unstuck.reading import Estimate, Reading, quantity
 from unstuck.untouched import in_mode, seeded
 from unstuck.vector import Point, flatten, moved, norm
@@ -165,8 +166,9 @@ def _sharpness(view: View) -> tuple[Estimate | None, float | None, str]:
         top = view.extremes.largest
         return Estimate(top.values[-1], top.bounds[-1]), limit.curvature, limit.rule
     named = {name: p for name, p in view.problem.model.named_parameters() if p.requires_grad}
-    sigma = scale(view.problem.optimizer, named)
-    if sigma is None:
+    if not view.problem.optimizer.state:
         return None, None, "the optimizer has no state yet, so σ is not known"
+    parts = anatomy(view.problem.optimizer, named, view.gradient) or {}
+    sigma = {name: torch.ones_like(p) * (parts[name].scale if name in parts else 1.0) for name, p in view.point.items()}
     top = view.ends_of(preconditioned(view.hessian, flatten(sigma)), purpose=22).largest
     return Estimate(top.values[-1], top.bounds[-1]), limit.curvature, limit.rule
