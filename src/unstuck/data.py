@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, DistributedSampler, RandomSampler
+from torch.utils.data import DataLoader, DistributedSampler, RandomSampler, Sampler
 
 from unstuck.errors import InputError
 from unstuck.ranks import ranks
@@ -61,9 +61,14 @@ def samples_in(batch: Batch) -> int:
 
 
 def first_samples(batch: Batch, count: int) -> Batch:
-    """The batch cut to its first samples: every tensor as long as the batch is cut, others stay."""
+    """The batch cut to its first samples."""
+    return samples_at(batch, slice(count))
+
+
+def samples_at(batch: Batch, places: slice) -> Batch:
+    """Some samples of a batch: every tensor as long as the batch is cut, others stay."""
     length = samples_in(batch)
-    return map_tensors(lambda tensor: tensor[:count] if tensor.dim() > 0 and len(tensor) == length else tensor, batch)
+    return map_tensors(lambda tensor: tensor[places] if tensor.dim() > 0 and len(tensor) == length else tensor, batch)
 
 
 def fingerprint(batches: Iterable[Batch]) -> int:
@@ -83,18 +88,48 @@ def everyones(batches: tuple[Batch, ...]) -> tuple[Batch, ...]:
     return tuple(itertools.chain.from_iterable(processes.gathered(batches)))
 
 
+class Recut(Sampler[list[Any]]):
+    """The indices that a batch sampler draws, in its order, in batches of another size.
+
+    Attributes:
+        batch_sampler: what draws them.
+        size: indices in a batch.
+        drop_last: whether a last, smaller batch is left out; as the batch sampler does.
+    """
+
+    def __init__(self, batch_sampler: Any, size: int) -> None:
+        self.batch_sampler: Any = batch_sampler.batch_sampler if isinstance(batch_sampler, Recut) else batch_sampler
+        self.size = size
+        self.drop_last = bool(getattr(self.batch_sampler, "drop_last", False))
+
+    @property
+    def sampler(self) -> Any:
+        """Where the batch sampler has its indices from."""
+        return getattr(self.batch_sampler, "sampler", None)
+
+    def __iter__(self) -> Iterator[list[Any]]:
+        return self.cut(self.batch_sampler)
+
+    def cut(self, batches: Iterable[Iterable[Any]]) -> Iterator[list[Any]]:
+        """The indices of some batches of the batch sampler, cut."""
+        indices = itertools.chain.from_iterable(batches)
+        while part := list(itertools.islice(indices, self.size)):
+            if len(part) == self.size or not self.drop_last:
+                yield part
+
+
 class Data:
     """A loader read without touching it."""
 
     def __init__(self, loader: Iterable[Batch], name: str = "train") -> None:
         self.loader = loader
         self.name = name
-        self._indexed = (
+        self.indexed = (
             getattr(loader, "batch_sampler", None) is not None
             and hasattr(getattr(loader, "dataset", None), "__getitem__")
             and hasattr(getattr(loader, "dataset", None), "__len__")
         )
-        if not self._indexed and isinstance(loader, Iterator):
+        if not self.indexed and isinstance(loader, Iterator):
             raise InputError(
                 f"{name}: the loader can be iterated only once; hand over a DataLoader or a list of batches"
             )
@@ -110,14 +145,22 @@ class Data:
             seed_all(0)
             return list(itertools.islice(loader, RECORDED_BATCHES))
 
-    def _drawn(self, seed: int, epoch: int, *, all_parts: bool = False) -> list[Any]:
+    def _drawn(self, seed: int, epoch: int, *, start: int = 0, all_parts: bool = False) -> list[Any]:
+        """One epoch, from the batch ``start`` that the loader had before it was recut: the same samples follow."""
+        drawn = self._uncut(seed, epoch, all_parts=all_parts)[start:]
+        sampler = getattr(self.loader, "batch_sampler", None)
+        return list(sampler.cut(drawn)) if isinstance(sampler, Recut) else drawn
+
+    def _uncut(self, seed: int, epoch: int, *, all_parts: bool = False) -> list[Any]:
         """One epoch as the loader's own sampler draws it: lists of indices, or recorded batches.
 
         With ``all_parts`` it draws for all processes, as it would for one that trains alone.
         """
-        if not self._indexed:
+        if not self.indexed:
             return list(self._recorded)
         sampler = self._sampler(seed, epoch, all_parts=all_parts)
+        if isinstance(sampler, Recut):
+            sampler = sampler.batch_sampler
         with seeded(derived_seed(seed, epoch, 2)):
             return list(itertools.islice(sampler, _length(sampler)))
 
@@ -139,7 +182,7 @@ class Data:
     @cached_property
     def order_varies(self) -> bool:
         """Whether the loader gives another order under another seed."""
-        return self._drawn(0, 0) != self._drawn(1, 0) if self._indexed else False
+        return self._drawn(0, 0) != self._drawn(1, 0) if self.indexed else False
 
     @cached_property
     def batches_per_epoch(self) -> int:
@@ -150,9 +193,15 @@ class Data:
         return count
 
     @cached_property
+    def _starts(self) -> int:
+        """In how many places an epoch may begin: at every batch that the loader had before it was recut."""
+        _ = self.batches_per_epoch  # raises where there are none
+        return len(self._uncut(0, 0))
+
+    @cached_property
     def samples(self) -> int:
         """Samples in one pass, over all processes."""
-        if self._indexed:
+        if self.indexed:
             return sum(len(indices) for indices in self._drawn(0, 0, all_parts=True))
         return sum(samples_in(batch) for batch in self._recorded)
 
@@ -162,13 +211,13 @@ class Data:
         first = self._drawn(0, 0)[:1]
         if not first:
             raise InputError(f"{self.name}: the loader is empty; it must give at least one batch")
-        if not self._indexed:
+        if not self.indexed:
             return samples_in(first[0])
         part = _parting(self._sampler(0, 0, all_parts=False))
         return len(first[0]) * (1 if part is None or ranks().size == 1 else part.num_replicas)
 
     def _fetch(self, drawn: Any) -> Batch:
-        if not self._indexed:
+        if not self.indexed:
             return drawn
         loader: Any = self.loader
         indices = list(drawn)
@@ -190,9 +239,9 @@ class Data:
         A loader that always gives the same order is started at another place of it for each seed: the same
         recipe, another sequence of batches, which is what measures the noise between two runs.
         """
-        start = 0 if self.order_varies else derived_seed(seed) * bool(seed) % self.batches_per_epoch
+        start = 0 if self.order_varies else derived_seed(seed) * bool(seed) % self._starts
         for epoch in itertools.count():
-            for drawn in self._drawn(seed, epoch)[start:]:
+            for drawn in self._drawn(seed, epoch, start=start):
                 yield self._fetch(drawn)
             start = 0
 
@@ -203,7 +252,7 @@ class Data:
         """
         generator = torch.Generator().manual_seed(derived_seed(seed, 3))
         drawn = self._drawn(seed, 0, all_parts=True)
-        if not self._indexed:
+        if not self.indexed:
             mixed = [
                 drawn[position] for position in torch.randperm(len(drawn), generator=generator, device="cpu").tolist()
             ]
@@ -218,7 +267,7 @@ class Data:
 
     def whole(self, *, chunk: int) -> Iterator[Batch]:
         """Every sample once, in the data set's own order, in even batches of at most ``chunk``."""
-        if not self._indexed:
+        if not self.indexed:
             yield from self._recorded
             return
         for part in _even(self._members(), chunk):

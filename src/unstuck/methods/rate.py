@@ -20,7 +20,7 @@ def scale_rates(optimizer: torch.optim.Optimizer, scheduler: Any, factor: float)
         for bound in ("max_lr", "min_lr"):  # the one-cycle policy keeps its bounds in the group
             if bound in group:
                 group[bound] = group[bound] * factor
-    for part in _parts(scheduler):
+    for part in parts(scheduler):
         for bounds in ("base_lrs", "max_lrs"):
             if hasattr(part, bounds):
                 setattr(part, bounds, [rate * factor for rate in getattr(part, bounds)])
@@ -28,12 +28,12 @@ def scale_rates(optimizer: torch.optim.Optimizer, scheduler: Any, factor: float)
             part.eta_min = part.eta_min * factor
 
 
-def _parts(scheduler: Any) -> Iterator[Any]:
+def parts(scheduler: Any) -> Iterator[Any]:
     """A scheduler and those it is made of: a warm-up and what comes after it, say."""
     if scheduler is not None:
         yield scheduler
         for part in getattr(scheduler, "_schedulers", ()):
-            yield from _parts(part)
+            yield from parts(part)
 
 
 def scaled_rate_diff(optimizer: torch.optim.Optimizer, factor: float) -> str:
