@@ -12,7 +12,9 @@ from tests.probes.look import look
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from unstuck.probes.inputs import Inputs, InputsReading, feature_axis, first_inputs, moments
+from unstuck.methods.inputs import feature_axis, first_inputs
+from unstuck.methods.normalize import FeatureStatistics
+from unstuck.probes.inputs import Inputs, InputsReading
 from unstuck.problem import Problem
 from unstuck.specimens import healthy, unnormalized
 
@@ -75,10 +77,10 @@ def test_channels_of_images_and_features_of_sequences() -> None:
 
 def test_moments_are_numpys() -> None:
     images = standard(20, 3, 4, 5) + 3
-    mean, deviation = moments(images.float(), 1)
-    assert mean.dtype is torch.float64
-    np.testing.assert_allclose(mean, images.float().double().numpy().mean((0, 2, 3)), rtol=1e-12)
-    np.testing.assert_allclose(deviation, images.float().double().numpy().std((0, 2, 3)), rtol=1e-12)
+    found = FeatureStatistics.of([images.float()], axis=1)
+    assert found.mean.dtype is torch.float64
+    np.testing.assert_allclose(found.mean, images.float().double().numpy().mean((0, 2, 3)), rtol=1e-12)
+    np.testing.assert_allclose(found.deviation, images.float().double().numpy().std((0, 2, 3)), rtol=1e-12)
 
 
 def test_sequences_of_several_lengths_are_read_where_they_are_alike() -> None:

@@ -212,6 +212,20 @@ def batch_renormalized(
     return normalized, mean, variance * count / (count - 1).clamp_min(1)
 
 
+def renormalization_limits(update: Tensor, *, plain: int) -> tuple[Tensor, Tensor]:
+    """r_max and d_max after so many updates, as in Ioffe 2017, §4.1: plain batch normalization, then ever less of it.
+
+    r_max = 1 and d_max = 0 for ``plain`` updates; they then rise in straight lines to 3 at 8 and to 5 at 5 times as
+    many (5,000, 40,000 and 25,000 in the paper).
+
+    Args:
+        update: how many updates have been made, shape ().
+        plain: updates of plain batch normalization.
+    """
+    over = (update / plain - 1).clamp_min(0)
+    return 1 + 2 * (over / 7).clamp_max(1), 5 * (over / 4).clamp_max(1)
+
+
 def layer_normalized(values: Tensor, *, scale: Tensor, shift: Tensor, epsilon: float) -> Tensor:
     """Layer normalization (Ba, Kiros & Hinton 2016, equation 3; lecture chapter 5): over all features of a sample.
 

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import plotly.graph_objects as go
 import torch
-from torch import Tensor
 
 from unstuck import plot
 from unstuck.budget import Budget
-from unstuck.data import tensors_of
 from unstuck.errors import InputError
-from unstuck.forward import split
+from unstuck.methods.inputs import feature_axis, first_inputs
+from unstuck.methods.normalize import FeatureStatistics
 from unstuck.reading import Reading, quantity
 from unstuck.view import View
 
@@ -67,7 +65,8 @@ class Inputs:
         if inputs is None:
             return _nothing(view, "the inputs are no table of finite floating-point numbers: there is no scale")
         axis = feature_axis(inputs)
-        mean, deviation = moments(inputs, axis)
+        statistics = FeatureStatistics.of([inputs], axis=axis)
+        mean, deviation = statistics.mean, statistics.deviation
         varying = deviation[deviation > 1e-7 * (mean.abs() + deviation.max())]
         typical = float(varying.median()) if len(varying) else 0.0
         smallest = float(torch.quantile(varying, 0.05)) if len(varying) else 0.0
@@ -85,44 +84,6 @@ class Inputs:
             constant=1 - len(varying) / len(deviation),
             deviations=tuple(shown[:: max(1, len(shown) // 200)].tolist()),
         )
-
-
-def first_input(batch: Any) -> Tensor | None:
-    """The first input tensor, if it holds floating-point numbers and more than one axis."""
-    found = tensors_of(split(batch)[0])
-    return found[0] if found and found[0].is_floating_point() and found[0].dim() > 1 else None
-
-
-def first_inputs(batches: Iterable[Any]) -> Tensor | None:
-    """The first inputs of all batches that are shaped as those of the first, without samples that are not finite."""
-    found = [part for part in map(first_input, batches) if part is not None]
-    if not found:
-        return None
-    inputs = torch.cat([part for part in found if part.shape[1:] == found[0].shape[1:]])
-    finite = inputs[torch.isfinite(inputs).flatten(1).all(1)]
-    return finite if len(finite) else None
-
-
-def feature_axis(inputs: Tensor) -> int:
-    """Which axis counts features: columns of a table, channels of an image.
-
-    For three axes (sequences) there is no convention; the one along which the size varies most is taken.
-    """
-    if inputs.dim() == 2:
-        return 1
-    if inputs.dim() > 3:
-        return 1
-    spread = {}
-    for axis in (2, 1):
-        size = moments(inputs, axis)[1]
-        spread[axis] = float(size.max() / size.clamp_min(1e-12).min())
-    return max(spread, key=lambda axis: spread[axis])
-
-
-def moments(inputs: Tensor, axis: int) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each feature, shape (features,), in double precision."""
-    table = inputs.detach().double().movedim(axis, 0).flatten(1)
-    return table.mean(1), table.std(1, correction=0)
 
 
 def _nothing(view: View, because: str) -> InputsReading:
