@@ -28,6 +28,7 @@ LAYERS = (
             "initial",
             "curvature",
             "snapshot",
+            "judged",
             "problem",
         ),
         *("check", "target", "walk", "directions", "landscape"),

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from unstuck.data import Batch
 from unstuck.forward import split
+from unstuck.judged import judged_weights
 from unstuck.problem import Problem
 
 PERFECT = 0.01
@@ -17,13 +18,19 @@ PERFECT = 0.01
 
 
 def accuracy(problem: Problem, batches: Iterable[Batch]) -> float | None:
-    """The share of right answers over the batches (the same on every process), in eval mode.
+    """The share of right answers over the batches (the same on every process), in eval mode, as the training is judged.
 
     None where there are no answers to count: outputs of shape (N, K, ...), K ≥ 2, that meet class numbers of
     shape (N, ...) are answered by the highest output, class numbers below zero are left out (losses ignore
     them); one output per sample that meets targets 0 and 1 is answered by its side of the boundary. At least
     two classes have to occur. An output that is not a number is no answer, hence wrong.
     """
+    with judged_weights(problem, statistics=True):
+        return _accuracy(problem, batches)
+
+
+def _accuracy(problem: Problem, batches: Iterable[Batch]) -> float | None:
+    """The share of right answers at the weights that are in the model."""
     point = problem.point()
 
     def counted(batch: Batch) -> tuple[int, int, set[float]] | None:

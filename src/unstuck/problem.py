@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any, Literal, NoReturn
@@ -18,6 +19,7 @@ from unstuck.curvature.loss import gradient_of
 from unstuck.data import Batch, Data, everyones, first_samples, map_tensors, samples_in
 from unstuck.errors import InputError
 from unstuck.forward import Forward, run_purely
+from unstuck.judged import judged_weights, walk_on
 from unstuck.ranks import ALONE, Ranks, ranks, unwrapped
 from unstuck.sharded import check_unsharded, is_sharded, loss_of_sharded, whole
 from unstuck.snapshot import Snapshot, check_alike
@@ -315,14 +317,18 @@ class Problem:
         mode: Mode = "measuring",
         seed: int = 0,
     ) -> float:
-        """The problem's own loss over the batches (the same on every process), weighed by their terms."""
-        at = self.point() if point is None else point
+        """The problem's own loss over the batches (the same on every process), weighed by their terms.
 
-        def measured(batch: Batch) -> tuple[float, float]:
-            with torch.no_grad():
-                return self.terms(batch), float(self.loss_at(at, batch, mode=mode, seed=seed, own=True))
+        Where no point is given, at the weights that the training is judged by.
+        """
+        with judged_weights(self, statistics=mode == "evaluation") if point is None else nullcontext():
+            at = self.point() if point is None else point
 
-        return weighted_mean(self.ranks.spread(measured, batches))
+            def measured(batch: Batch) -> tuple[float, float]:
+                with torch.no_grad():
+                    return self.terms(batch), float(self.loss_at(at, batch, mode=mode, seed=seed, own=True))
+
+            return weighted_mean(self.ranks.spread(measured, batches))
 
     def changed(self, **fields: Any) -> Problem:
         """The same problem with some fields exchanged, reading the same data: a recorded stream stays recorded."""
@@ -356,6 +362,7 @@ class Problem:
                 )
         if at is not None:
             at.restore(branch)
+        walk_on(branch.optimizer)
         if self.ranks.size > 1:  # in distributed training, buffers are the first process's
             self.ranks.take_first(Forward(branch).buffers())
         return branch

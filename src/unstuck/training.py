@@ -17,6 +17,7 @@ from unstuck.budget import Cost
 from unstuck.check import check
 from unstuck.data import Data
 from unstuck.errors import InputError
+from unstuck.judged import judged_weights
 from unstuck.prescription import Prescription
 from unstuck.problem import Problem
 from unstuck.progress import Progress, silent
@@ -46,7 +47,8 @@ class Training:
     """What a training came to."""
 
     problem: Problem = field(repr=False)
-    """The trained one: a branch, with its own model and optimizer."""
+    """The trained one: a branch, with its own model and optimizer, which can walk on. One that averages has an
+    ``eval()``, which puts the weights into the model that ``final`` is of."""
     curve: tuple[Update, ...] = field(repr=False)
     final: Final
     prescription: Prescription | None
@@ -176,8 +178,9 @@ def _treated(branch: Problem, prescription: Prescription) -> Problem:
 
 
 def _final(trained: Problem) -> Final:
-    train_loss, train_accuracy = _score(trained, trained.data)
-    valid_loss, valid_accuracy = (None, None) if trained.valid_data is None else _score(trained, trained.valid_data)
+    with judged_weights(trained, statistics=True):
+        train_loss, train_accuracy = _score(trained, trained.data)
+        valid_loss, valid_accuracy = (None, None) if trained.valid_data is None else _score(trained, trained.valid_data)
     return Final(
         train_loss=train_loss, valid_loss=valid_loss, train_accuracy=train_accuracy, valid_accuracy=valid_accuracy
     )
@@ -222,7 +225,11 @@ def _thinned(curve: Sequence[Update]) -> list[Update]:
 
 
 def save_weights(training: Training, folder: Path) -> Path:
-    """Write the trained model's state dict, moved to the CPU, as weights.pt into a folder; gives its path."""
+    """Write the trained model's state dict, moved to the CPU, as weights.pt into a folder; gives its path.
+
+    They are the weights that the training is judged by, where its optimizer walks with others.
+    """
     path = folder / "weights.pt"
-    torch.save({name: tensor.cpu() for name, tensor in training.problem.model.state_dict().items()}, path)
+    with judged_weights(training.problem, statistics=True):
+        torch.save({name: tensor.cpu() for name, tensor in training.problem.model.state_dict().items()}, path)
     return path
