@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import dataclasses
 import os
 from collections.abc import Callable
@@ -78,6 +79,7 @@ def spread() -> Problem:
     """A target that makes the process group itself, and shards its model."""
     if not dist.is_initialized():
         dist.init_process_group("gloo")
+        atexit.register(dist.destroy_process_group)  # else its threads may outlive what they use
     return sharded()
 
 
