@@ -93,7 +93,7 @@ def test_the_seed_makes_the_run(name: str) -> None:
 def test_curve_tells_rate_norm_and_cosine() -> None:
     problem = zoo.ZOO["gradient descent"](torch.float64)
     batches = [next(order) for order in [problem.data.order(0)] for _ in range(3)]
-    run = walk(problem.branch(), 3)
+    run = walk(problem.branch(), 3, cosines=True)
     flat: list[Tensor] = []
     for batch in batches:
         by_hand.backward(problem, [batch])
@@ -242,7 +242,8 @@ def test_a_loss_that_knows_the_callers_model_does_not_fill_its_gradients() -> No
 def test_what_the_loss_does_not_reach_stays() -> None:
     problem = zoo.problem(zoo.perceptron, loss=lambda outputs, targets: outputs.detach().sum())
     branch = problem.branch()
-    run = walk(branch, 2)
+    run = walk(branch, 2, cosines=True)
     assert [row.gradient_norm for row in run.curve] == [0.0, 0.0]
+    assert all(math.isnan(row.cosine) for row in run.curve)
     assert Snapshot.of(branch).tensors.keys() == Snapshot.of(problem).tensors.keys()
     assert all(torch.equal(tensor, problem.point()[name]) for name, tensor in branch.point().items())

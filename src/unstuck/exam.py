@@ -51,7 +51,15 @@ class Observation:
 def observe(problem: Problem, updates: int, view: View) -> tuple[Observation, Measured]:
     """Walk a branch of the problem and read the walk."""
     keep = {round(share * updates) for share in KEPT}
-    run = walk(problem.branch(), updates, order=view.seed, sample=view.sample, checkpoints=(0, updates), snapshots=keep)
+    run = walk(
+        problem.branch(),
+        updates,
+        order=view.seed,
+        sample=view.sample,
+        checkpoints=(0, updates),
+        snapshots=keep,
+        cosines=True,
+    )
     cost = Cost(gradient_evaluations=len(run.curve) * problem.accumulate, updates=len(run.curve))
     reading = of_run(run, samples=view.samples)
     return (

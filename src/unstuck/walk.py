@@ -8,19 +8,20 @@ before each update, so that all branches stay one.
 from __future__ import annotations
 
 import inspect
+import itertools
 import math
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import chain
+from functools import reduce
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from unstuck.data import Batch, tensors_of
+from unstuck.data import Batch, map_tensors, tensors_of
 from unstuck.forward import Forward
 from unstuck.problem import Problem
 from unstuck.snapshot import Snapshot
@@ -28,6 +29,9 @@ from unstuck.untouched import derived_seed, generators_kept, in_mode, seed_all
 
 CHECK_EVERY = 16
 """Updates between looks at whether the loss is finite (each look waits for the device)."""
+
+Row = tuple[Tensor, Tensor, Tensor, float]
+"""Loss, gradient norm, cosine and rate of one update, where the device computes them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +43,7 @@ class Update:
     rate: float
     gradient_norm: float
     cosine: float
-    """Between this gradient and the one before; NaN at the first."""
+    """Between this gradient and the one before; NaN at the first, and where it was not asked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,60 +77,77 @@ def threads_for(problem: Problem) -> int:
     return 1 if work < 5e7 else torch.get_num_threads()
 
 
-def gradients(problem: Problem, batches: Sequence[Batch]) -> Tensor:
-    """Fill ``.grad`` of a branch with the mean gradient over the batches; gives the mean loss, detached.
+class Walker:
+    """A branch and its own optimizer: what stays the same from update to update is looked up once."""
 
-    Over several processes both are means of theirs, weighed by the terms of their batches.
-    """
-    problem.optimizer.zero_grad(set_to_none=True)
-    # Named one by one: a loss that knows the caller's own model must not fill the gradients there.
-    leaves = {id(p): p for p in (*problem.model.parameters(), *_listed(problem)) if p.requires_grad}
-    total = torch.zeros((), device=problem.device)
-    with problem.ranks.together():
-        for batch in batches:
-            loss = problem.forward_loss(problem.to_device(batch)) / len(batches)
-            if loss.requires_grad:
-                loss.backward(inputs=list(leaves.values()))
-            total = total + loss.detach()
-    ranks = problem.ranks
-    return (
-        total if ranks.size == 1 else ranks.average_gradients(leaves.values(), total, sum(map(problem.terms, batches)))
-    )
+    def __init__(self, branch: Problem) -> None:
+        self._branch = branch
+        self._ranks = branch.ranks
+        self._device = branch.device
+        self._forward = Forward(branch)
+        self._autocast = branch.autocast()
+        self._needs_closure = _needs_closure(branch.optimizer)
+        self._listed: list[Tensor] = [p for group in branch.optimizer.param_groups for p in group["params"]]
+        # Named one by one: a loss that knows the caller's own model must not fill the gradients there.
+        leaves = {id(p): p for p in (*branch.model.parameters(), *self._listed) if p.requires_grad}
+        self._leaves = list(leaves.values())
+
+    def gradients(self, batches: Sequence[Batch]) -> Tensor:
+        """Fill ``.grad`` with the mean gradient over the batches; gives the mean loss, detached.
+
+        Over several processes both are means of theirs, weighed by the terms of their batches.
+        """
+        self._branch.optimizer.zero_grad(set_to_none=True)
+        losses: list[Tensor] = []
+        with self._ranks.together():
+            for batch in batches:
+                with self._autocast:
+                    loss = self._forward(map_tensors(self._moved, batch))[0]
+                loss = loss if len(batches) == 1 else loss / len(batches)
+                if loss.requires_grad:
+                    loss.backward(inputs=self._leaves)
+                losses.append(loss.detach().reshape(()))
+        mean = reduce(torch.add, losses)
+        if self._ranks.size == 1:
+            return mean
+        return self._ranks.average_gradients(self._leaves, mean, sum(map(self._branch.terms, batches)))
+
+    def _moved(self, tensor: Tensor) -> Tensor:
+        return tensor.to(self._device)
+
+    def update(self, batches: Sequence[Batch], *, keep: bool = False) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """One update: loss, gradient norm before clipping, and a copy of the gradients.
+
+        Without ``keep`` nothing is copied, and the list is empty.
+        """
+        branch = self._branch
+        seen: list[tuple[Tensor, Tensor, list[Tensor]]] = []
+
+        def closure() -> Tensor:
+            loss = self.gradients(batches)
+            if not seen:  # L-BFGS looks at other points as well
+                present = [p.grad.to_dense() for p in self._listed if p.grad is not None]
+                norm = _norm(present, self._device)
+                # Clipping writes into them, and so do some optimizers.
+                seen.append((loss, norm, [gradient.clone() for gradient in present] if keep else []))
+            if branch.clip_norm is not None:
+                torch.nn.utils.clip_grad_norm_(self._listed, branch.clip_norm)
+            return loss
+
+        if self._needs_closure:
+            branch.optimizer.step(lambda: float(closure()))
+        else:
+            closure()
+            branch.optimizer.step()
+        if self._ranks.size > 1:  # as in distributed training, moving averages are the first process's
+            self._ranks.take_first(self._forward.buffers())
+        return seen[0]
 
 
-def _listed(problem: Problem) -> list[Tensor]:
-    """What the optimizer holds."""
-    return [parameter for group in problem.optimizer.param_groups for parameter in group["params"]]
-
-
-def update(problem: Problem, batches: Sequence[Batch]) -> tuple[Tensor, Tensor, list[Tensor]]:
-    """One update of a branch by its own optimizer: loss, gradient norm before clipping, and the gradients."""
-    parameters = _listed(problem)
-    seen: list[tuple[Tensor, Tensor, list[Tensor]]] = []
-
-    def closure() -> Tensor:
-        loss = gradients(problem, batches)
-        if not seen:  # L-BFGS looks at other points as well
-            present = [p.grad.detach().to_dense().clone() for p in parameters if p.grad is not None]
-            seen.append((loss, _norm(present), present))
-        if problem.clip_norm is not None:
-            torch.nn.utils.clip_grad_norm_(parameters, problem.clip_norm)
-        return loss
-
-    if _needs_closure(problem.optimizer):
-        problem.optimizer.step(lambda: float(closure()))
-    else:
-        closure()
-        problem.optimizer.step()
-    if problem.ranks.size > 1:  # as in distributed training, moving averages are the first process's
-        problem.ranks.take_first(Forward(problem).buffers())
-    return seen[0]
-
-
-def _norm(tensors: Sequence[Tensor]) -> Tensor:
+def _norm(tensors: Sequence[Tensor], device: torch.device) -> Tensor:
     """The norm of all entries together, in single precision at least."""
     norms = [torch.linalg.vector_norm(tensor, dtype=_wide(tensor)) for tensor in tensors]
-    norm: Tensor = torch.linalg.vector_norm(torch.stack(norms)) if norms else torch.zeros((), device="cpu")
+    norm: Tensor = torch.linalg.vector_norm(torch.stack(norms)) if norms else torch.zeros((), device=device)
     return norm
 
 
@@ -151,6 +172,7 @@ def walk(
     checkpoints: Iterable[int] = (),
     snapshots: Iterable[int] = (),
     anneal: bool = False,
+    cosines: bool = False,
     told: Callable[[int], None] | None = None,
 ) -> Run:
     """Walk a branch for ``updates`` updates; the branch is changed, nothing else.
@@ -165,13 +187,14 @@ def walk(
         checkpoints: updates (counted from ``start``) after which to evaluate the own loss.
         snapshots: updates after which to keep the state.
         anneal: let every group's rate fall linearly to zero over this walk, without the scheduler.
+        cosines: measure the cosine between successive gradients, which takes a copy of each.
         told: called with the number of updates made, now and then.
 
     Returns:
         The curve; the walk ends early where the loss stops being finite.
     """
     evaluate, keep = set(checkpoints), set(snapshots)
-    rows: list[tuple[Tensor, Tensor, Tensor, float]] = []
+    rows: list[Row] = []
     evaluated: list[tuple[int, float]] = []
     kept = [Snapshot.of(branch, start)] if 0 in keep else []
     broke: int | None = None
@@ -183,15 +206,18 @@ def walk(
         batches = batches or branch.data.order(order)
         recent: deque[list[Batch]] = deque(maxlen=CHECK_EVERY)
         previous: list[Tensor] = []
-        for count in range(updates):
-            seed_all(derived_seed(order, start + count))
+        walker = Walker(branch)
+        unknown = torch.full((), math.nan, device=branch.device)
+        for count, seed in zip(range(updates), _seeds(order, start), strict=False):
+            seed_all(seed)
             given = _given(branch, batches)
             recent.append(given)
             if anneal:
                 _set_rates(branch, [rate * (1 - count / updates) for rate in rates])
             rate = float(branch.optimizer.param_groups[0]["lr"])
-            loss, norm, present = update(branch, given)
-            rows.append((loss, norm, _cosine(present, previous), rate))
+            loss, norm, present = walker.update(given, keep=cosines)
+            comparable = present and len(present) == len(previous)
+            rows.append((loss, norm, _cosine(present, previous) if comparable else unknown, rate))
             previous = present
             if not anneal:
                 _schedule(branch, start + count + 1)
@@ -219,6 +245,12 @@ def walk(
     )
 
 
+def _seeds(order: int, start: int) -> Iterator[int]:
+    """The seed of each update; made some at a time, as between updates one takes ten times as long."""
+    for first in itertools.count(start, CHECK_EVERY):
+        yield from [derived_seed(order, number) for number in range(first, first + CHECK_EVERY)]
+
+
 def _given(branch: Problem, batches: Iterator[Batch]) -> list[Batch]:
     """The batches of one update, of this process's part of the data."""
     with branch.ranks.together():
@@ -227,35 +259,33 @@ def _given(branch: Problem, batches: Iterator[Batch]) -> list[Batch]:
 
 def _suspect(branch: Problem, given: Sequence[Batch]) -> Batch:
     """Of the batches of one update, over all processes, the one that holds NaN or infinity, or else the first."""
-    given = list(chain.from_iterable(branch.ranks.gathered(given)))
+    given = list(itertools.chain.from_iterable(branch.ranks.gathered(given)))
     broken = (batch for batch in given if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors_of(batch)))
     return next(broken, given[0])
 
 
-def _first_broken(rows: Sequence[tuple[Tensor, Tensor, Tensor, float]]) -> int | None:
+def _first_broken(rows: Sequence[Row]) -> int | None:
     recent = rows[-CHECK_EVERY:]
-    finite = torch.isfinite(torch.stack([row[0] + 0 * row[1].to(row[0]) for row in recent])).tolist()
+    losses, norms, _, _ = zip(*recent, strict=True)
+    pairs = zip(torch.stack(losses).tolist(), torch.stack(norms).tolist(), strict=True)
+    finite = [math.isfinite(loss) and math.isfinite(norm) for loss, norm in pairs]
     return None if all(finite) else len(rows) - len(recent) + finite.index(False)
 
 
-def _rows(rows: Sequence[tuple[Tensor, Tensor, Tensor, float]], start: int) -> tuple[Update, ...]:
+def _rows(rows: Sequence[Row], start: int) -> tuple[Update, ...]:
     if not rows:
         return ()
-    losses, norms, cosines = (
-        torch.stack([tensor.double().cpu() for tensor in column]).tolist()
-        for column in ([row[0] for row in rows], [row[1] for row in rows], [row[2] for row in rows])
-    )
+    losses, norms, cosines, rates = zip(*rows, strict=True)
+    numbers = zip(*(torch.stack(column).tolist() for column in (losses, norms, cosines)), rates, strict=True)
     return tuple(
-        Update(update=start + i, loss=loss, rate=row[3], gradient_norm=norm, cosine=cosine)
-        for i, (row, loss, norm, cosine) in enumerate(zip(rows, losses, norms, cosines, strict=True))
+        Update(update=update, loss=loss, rate=rate, gradient_norm=norm, cosine=cosine)
+        for update, (loss, norm, cosine, rate) in enumerate(numbers, start)
     )
 
 
 def _cosine(present: list[Tensor], previous: list[Tensor]) -> Tensor:
-    if len(present) != len(previous) or not present:
-        return torch.tensor(math.nan, device="cpu")
     inner = torch.stack([(a * b).sum(dtype=_wide(a)) for a, b in zip(present, previous, strict=True)]).sum()
-    cosine: Tensor = inner / (_norm(present) * _norm(previous))
+    cosine: Tensor = inner / (_norm(present, inner.device) * _norm(previous, inner.device))
     return cosine
 
 

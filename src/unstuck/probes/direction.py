@@ -66,7 +66,14 @@ class Direction:
 
     def measure(self, view: View, budget: Budget) -> DirectionReading:
         updates = max(2, min(WINDOW, budget.updates))
-        run = walk(view.problem.branch(), updates, order=view.seed, sample=view.sample, checkpoints=(0, updates))
+        run = walk(
+            view.problem.branch(),
+            updates,
+            order=view.seed,
+            sample=view.sample,
+            checkpoints=(0, updates),
+            cosines=True,
+        )
         view.gradient_evaluations += len(run.curve) * view.problem.accumulate
         return of_run(run, samples=view.samples)
 

@@ -14,7 +14,7 @@ from unstuck.data import Batch, map_tensors, samples_in, tensors_of
 from unstuck.reading import Reading, quantity
 from unstuck.untouched import in_mode, seeded
 from unstuck.view import View
-from unstuck.walk import gradients
+from unstuck.walk import Walker
 
 SCANNED = 8_192
 """Samples of the training data that are looked through."""
@@ -104,7 +104,7 @@ def _broken_pass(view: View, batch: Batch) -> Iterator[tuple[str, str, float]]:
         module.register_forward_hook(watch(name))
     view.gradient_evaluations += 1
     with seeded(view.seed), in_mode(branch.model, branch.modes("training")):
-        loss = gradients(branch, [batch])
+        loss = Walker(branch).gradients([batch])
     given = {name: p.grad for name, p in branch.model.named_parameters() if p.grad is not None}
     broken = [(name, _bad(gradient)) for name, gradient in given.items() if _bad(gradient)]
     if _bad(loss) or broken:  # where neither is, infinities on the way are a mask's

@@ -24,7 +24,7 @@ from unstuck.reading import Estimate, Reading, quantity
 from unstuck.untouched import in_mode, seeded
 from unstuck.vector import Point, flatten, moved, norm
 from unstuck.view import View
-from unstuck.walk import update
+from unstuck.walk import Walker
 
 DIRECTIONS = 3
 """Updates, from different batches, along which the loss is followed."""
@@ -125,7 +125,7 @@ def _update(view: View, batch: Batch) -> Point:
     branch = view.problem.branch()
     view.gradient_evaluations += 1
     with seeded(view.seed), in_mode(branch.model, branch.modes("training")):
-        update(branch, [batch])
+        Walker(branch).update([batch])
     after = branch.point()
     return {name: after[name] - tensor for name, tensor in view.point.items()}
 

@@ -12,7 +12,7 @@ from unstuck.data import samples_in
 from unstuck.reading import Reading, quantity
 from unstuck.untouched import in_mode, seeded
 from unstuck.view import View
-from unstuck.walk import update
+from unstuck.walk import Walker
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +48,7 @@ class Wiring:
         before = {name: p.detach().clone() for name, p in named.items()}
         view.gradient_evaluations += 1
         with seeded(view.seed), in_mode(branch.model, branch.modes("training")):
-            update(branch, [view.sample[0]])
+            Walker(branch).update([view.sample[0]])
 
         def names(*, trainable: bool, in_optimizer: bool) -> list[str]:
             return [n for n, p in named.items() if p.requires_grad is trainable and (id(p) in listed) is in_optimizer]
