@@ -134,11 +134,12 @@ class Walker:
                 torch.nn.utils.clip_grad_norm_(self._listed, branch.clip_norm)
             return loss
 
+        step: Any = branch.optimizer.step  # torch declares that a closure gives a number, and documents a tensor
         if self._needs_closure:
-            branch.optimizer.step(lambda: float(closure()))
+            step(closure)
         else:
             closure()
-            branch.optimizer.step()
+            step()
         if self._ranks.size > 1:  # as in distributed training, moving averages are the first process's
             self._ranks.take_first(self._forward.buffers())
         return seen[0]
@@ -156,9 +157,11 @@ def _wide(tensor: Tensor) -> torch.dtype:
 
 
 def _needs_closure(optimizer: torch.optim.Optimizer) -> bool:
-    """Whether ``step`` cannot be called without a closure (L-BFGS re-evaluates the loss)."""
+    """Whether ``step``, or that of an optimizer inside, cannot do without a closure (L-BFGS re-evaluates the loss)."""
     parameters = list(inspect.signature(type(optimizer).step).parameters.values())[1:]
-    return any(p.name == "closure" and p.default is inspect.Parameter.empty for p in parameters)
+    inside = getattr(optimizer, "wrapped", None)
+    needed = any(p.name == "closure" and p.default is inspect.Parameter.empty for p in parameters)
+    return needed or (inside is not None and _needs_closure(inside))
 
 
 def walk(

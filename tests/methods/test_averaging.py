@@ -20,6 +20,7 @@ from unstuck.data import Batch
 from unstuck.errors import InputError
 from unstuck.judged import judged_weights
 from unstuck.methods.averaging import Averaged, share, with_averaging
+from unstuck.methods.optimizers import with_optimizer
 from unstuck.problem import Problem
 from unstuck.snapshot import Snapshot
 from unstuck.vector import Point
@@ -192,6 +193,14 @@ def test_a_parameter_that_no_gradient_reaches_stays_without_state() -> None:
     unused = branch.model.get_parameter("unused")
     assert not branch.optimizer.state.get(unused)
     assert content(averages(branch)["unused"]) == content(branch.point()["unused"])
+
+
+def test_around_an_optimizer_that_looks_twice() -> None:
+    problem = with_optimizer(zoo.ZOO["batch norm"](torch.float64).branch(), "sam", rate=0.1)
+    points = iterates(problem)
+    branch = with_averaging(problem)
+    walk(branch, UPDATES)
+    assert_near(averages(branch), weighed(points, [1.0] * UPDATES))
 
 
 @pytest.fixture(params=["batch norm", "batch norm of images", "dropout", "tied weights"])
