@@ -78,6 +78,25 @@ def test_another_seed_and_another_epoch_are_other_orders(name: str) -> None:
         assert sorted(itertools.chain(*first)) == sorted(itertools.chain(*second))
 
 
+@pytest.mark.parametrize("skip", [1, 5, 7, 13])
+def test_an_order_can_be_entered_later(loader: Any, skip: int) -> None:
+    data = Data(loader)
+    assert rows(itertools.islice(data.order(3, skip=skip), 6)) == rows(itertools.islice(data.order(3), skip + 6))[skip:]
+
+
+def test_what_is_skipped_is_not_read() -> None:
+    read: list[int] = []
+
+    class Noting(TensorDataset):
+        def __getitem__(self, index: int) -> tuple[Tensor, ...]:
+            read.append(index)
+            return super().__getitem__(index)
+
+    data = Data(DataLoader(Noting(*zoo.table()), batch_size=zoo.BATCH))
+    next(data.order(0, skip=7))
+    assert read == list(range(10, 15))
+
+
 @pytest.mark.parametrize("name", ["sequential", "stream", "list"])
 def test_an_order_that_cannot_vary_starts_elsewhere(name: str) -> None:
     data = Data(zoo.loaders()[name])

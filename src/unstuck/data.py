@@ -233,16 +233,22 @@ class Data:
                 "look at the data set's __getitem__ and the loader's collate_fn"
             ) from error
 
-    def order(self, seed: int) -> Iterator[Batch]:
+    def order(self, seed: int, *, skip: int = 0) -> Iterator[Batch]:
         """Batches without end, epoch after epoch, in the order that ``seed`` gives.
 
         A loader that always gives the same order is started at another place of it for each seed: the same
         recipe, another sequence of batches, which is what measures the noise between two runs.
+
+        Args:
+            seed: decides the order.
+            skip: batches that are passed over; they are drawn, and their samples are not read.
         """
         start = 0 if self.order_varies else derived_seed(seed) * bool(seed) % self._starts
         for epoch in itertools.count():
-            for drawn in self._drawn(seed, epoch, start=start):
+            batches = self._drawn(seed, epoch, start=start)
+            for drawn in batches[skip:]:
                 yield self._fetch(drawn)
+            skip = max(0, skip - len(batches))
             start = 0
 
     def sample(self, count: int, *, chunk: int, seed: int) -> tuple[Batch, ...]:
