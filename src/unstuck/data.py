@@ -111,11 +111,21 @@ class Recut(Sampler[list[Any]]):
         return self.cut(self.batch_sampler)
 
     def cut(self, batches: Iterable[Iterable[Any]]) -> Iterator[list[Any]]:
-        """The indices of some batches of the batch sampler, cut."""
+        """The indices of some batches of the batch sampler, cut.
+
+        One that is left over goes into the batch before: batch normalization takes no sample alone.
+        """
         indices = itertools.chain.from_iterable(batches)
+        whole: list[Any] = []
         while part := list(itertools.islice(indices, self.size)):
-            if len(part) == self.size or not self.drop_last:
-                yield part
+            if len(part) == 1 < self.size and not self.drop_last:
+                whole = whole + part
+                break
+            if whole:
+                yield whole
+            whole = part
+        if len(whole) >= self.size or (whole and not self.drop_last):
+            yield whole
 
 
 class Data:

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Sampler, TensorDataset
 
 from unstuck.data import Data, samples_in
 from unstuck.errors import InputError
-from unstuck.methods.batch import joined, with_batch_size, with_ghost_batches, with_shuffle
+from unstuck.methods.batch import joined, with_batch_size, with_batch_times, with_ghost_batches, with_shuffle
 from unstuck.problem import Problem
 from unstuck.walk import walk
 
@@ -83,6 +83,35 @@ def test_a_last_smaller_batch_is_dropped_where_it_was() -> None:
     assert [*map(len, epoch(dropping))] == [8, 8]
     kept = with_batch_size(of(LOADERS["shuffled"]).branch(), 10).data
     assert [*map(len, epoch(kept))] == [10, 10, 4]
+
+
+def test_no_sample_is_left_alone() -> None:
+    """Batch normalization would refuse it; 24 in batches of 23, and from the second batch of five on, 19 in sixes."""
+    recut = with_batch_size(of(LOADERS["shuffled"]).branch(), 23).data
+    assert [*map(len, epoch(recut))] == [24]
+    sequential = with_batch_size(of(LOADERS["sequential"]).branch(), 6).data
+    assert min(len(batch) for seed in range(20) for batch in epoch(sequential, seed)) > 1
+    ones = with_batch_size(of(LOADERS["shuffled"]).branch(), 1).data
+    assert [*map(len, epoch(ones))] == [1] * 24
+
+
+@pytest.mark.parametrize(
+    ("times", "size"), [(4.0, 20), (16.0, 24), (0.5, 2), (1 / 16, 1)], ids=["four", "too many", "half", "too few"]
+)
+def test_so_many_times_as_large(times: float, size: int) -> None:
+    problem = of(LOADERS["shuffled"])
+    treated = with_batch_times(problem.branch(), times, rule="linear")
+    assert treated.data.batch_size == size
+    assert treated.optimizer.param_groups[0]["lr"] == pytest.approx(0.05 * size / 5)
+
+
+def test_as_small_as_batch_normalization_can_take() -> None:
+    problem = normalized()
+    treated = with_batch_times(problem.branch(), 1e-3, rule="none")
+    assert treated.data.batch_size == 2
+    walk(treated, 13)
+    with pytest.raises(InputError, match="the model has batch normalization, which takes no sample alone"):
+        with_batch_size(problem.branch(), 1)
 
 
 @pytest.mark.parametrize("name", LOADERS)

@@ -46,8 +46,7 @@ def with_batch_size(branch: Problem, size: int, *, rule: str = "linear", warm_up
     """
     if rule not in RULES:
         raise InputError(f"no rule for the rate is called {rule!r}; there are {', '.join(RULES)}")
-    data = branch.data
-    together = branch.accumulate * data.batch_size // samples_in(next(data.order(0)))
+    data, together = branch.data, _together(branch)
     if size < 1 or size % together:
         raise InputError(
             f"a batch of {size} cannot be parted among {together} of the same size: accumulated batches times "
@@ -55,6 +54,8 @@ def with_batch_size(branch: Problem, size: int, *, rule: str = "linear", warm_up
         )
     if size > data.samples:
         raise InputError(f"a batch of {size} cannot be cut of {data.samples} samples; give so many at most")
+    if size == together and any(branch.modes("measuring").values()):
+        raise InputError("the model has batch normalization, which takes no sample alone; give a larger batch")
     factor = (size / (branch.accumulate * data.batch_size)) ** RULES[rule]
     scale_rates(branch.optimizer, branch.scheduler, factor)
     loader = _with_indices(data)
@@ -63,6 +64,26 @@ def with_batch_size(branch: Problem, size: int, *, rule: str = "linear", warm_up
     if warm_up == 0 or factor == 1:
         return treated
     return with_schedule_on_top(treated, Gradual(updates=warm_up, start=1 / factor))
+
+
+def with_batch_times(branch: Problem, times: float, *, rule: str) -> Problem:
+    """The branch on batches so many times as large, or as near to it as the data and the model allow.
+
+    Args:
+        branch: given away.
+        times: k, above or below 1.
+        rule: one of :data:`RULES`.
+    """
+    together = _together(branch)
+    least = 2 if any(branch.modes("measuring").values()) else 1
+    parts = round(times * branch.accumulate * branch.data.batch_size / together)
+    return with_batch_size(branch, together * min(max(parts, least), branch.data.samples // together), rule=rule)
+
+
+def _together(branch: Problem) -> int:
+    """Batches of the loader that make one update: accumulated ones, times the processes that share the data out."""
+    data = branch.data
+    return branch.accumulate * data.batch_size // samples_in(next(data.order(0)))
 
 
 def with_shuffle(branch: Problem, *, on: bool = True) -> Problem:
