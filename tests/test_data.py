@@ -13,7 +13,7 @@ import torch
 from tests import zoo
 from tests.untouched import content, of_object
 from torch import Tensor
-from torch.utils.data import BatchSampler, DataLoader, IterableDataset, RandomSampler, Sampler, TensorDataset
+from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, RandomSampler, Sampler, TensorDataset
 
 from unstuck.data import Data, map_tensors, samples_in, tensors_of
 from unstuck.errors import InputError
@@ -87,12 +87,15 @@ def test_an_order_can_be_entered_later(loader: Any, skip: int) -> None:
 def test_what_is_skipped_is_not_read() -> None:
     read: list[int] = []
 
-    class Noting(TensorDataset):
-        def __getitem__(self, index: int) -> tuple[Tensor, ...]:
-            read.append(index)
-            return super().__getitem__(index)
+    class Noting(Dataset[Tensor]):
+        def __len__(self) -> int:
+            return zoo.SAMPLES
 
-    data = Data(DataLoader(Noting(*zoo.table()), batch_size=zoo.BATCH))
+        def __getitem__(self, index: int) -> Tensor:
+            read.append(index)
+            return torch.tensor(index)
+
+    data = Data(DataLoader(Noting(), batch_size=zoo.BATCH))
     next(data.order(0, skip=7))
     assert read == list(range(10, 15))
 
