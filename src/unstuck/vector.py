@@ -32,6 +32,14 @@ def widened(tensor: Tensor) -> Tensor:
     return tensor.double() if tensor.is_floating_point() else tensor
 
 
+def by_layer(point: Mapping[str, Tensor]) -> dict[str, Point]:
+    """The parameters of each module that has its own, by the module's name."""
+    layers: dict[str, Point] = {}
+    for name, tensor in point.items():
+        layers.setdefault(name.rpartition(".")[0] or "the model", {})[name] = tensor
+    return layers
+
+
 def dot(left: Mapping[str, Tensor], right: Mapping[str, Tensor]) -> float:
     """The inner product of two points, summed in double precision."""
     return sum(float((left[name].double() * right[name].double()).sum()) for name in left)

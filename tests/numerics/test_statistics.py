@@ -17,6 +17,7 @@ from unstuck.numerics.statistics import (
     paired_difference,
     ratio_of_means,
     trend,
+    weighted_quantiles,
 )
 
 numbers = st.floats(-1e3, 1e3)
@@ -254,3 +255,11 @@ def test_linear_regression_has_its_closed_form_noise_scale() -> None:
 def test_a_pair_without_its_norms_is_refused() -> None:
     with pytest.raises(ValueError, match="its three numbers"):
         gradient_noise([1.0], [1.0], [], samples=4)
+
+
+@given(st.lists(st.tuples(numbers, st.integers(1, 5)), min_size=1, max_size=20))
+def test_weighted_quantiles_are_those_of_repeated_values(pairs: list[tuple[float, int]]) -> None:
+    values, weights = (np.array(column) for column in zip(*pairs, strict=True))
+    shares = (0.0, 0.25, 0.5, 0.9, 1.0)
+    expected = np.quantile(np.repeat(values, weights), shares, method="inverted_cdf")
+    assert weighted_quantiles(values, weights.astype(float), shares).tolist() == expected.tolist()

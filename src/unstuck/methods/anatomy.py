@@ -104,9 +104,10 @@ def observe(optimizer: torch.optim.Optimizer, named: Mapping[str, Tensor], make:
     gradients: Point = {}
     read: dict[str, Anatomy] = {}
 
-    def look(*_: Any) -> None:
-        if gradients:
-            return  # a step that calls its parent's is announced twice
+    def look(_: Any, given: tuple[Any, ...], options: Mapping[str, Any]) -> None:
+        # A step that calls its parent's is announced twice; one that is given a closure has yet to make its gradients.
+        if gradients or len(given) > 1 or options:
+            return
         gradients.update({n: p.grad.detach().to_dense().clone() for n, p in held.items() if p.grad is not None})
         read.update(anatomy(optimizer, held, gradients) or {})
 

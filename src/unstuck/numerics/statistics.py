@@ -311,3 +311,20 @@ def gradient_noise(
     inner, first, second = _checked(inner_products), _checked(first_squares), _checked(second_squares)
     signal, noise = inner.tolist(), (0.5 * samples * (first + second - 2.0 * inner)).tolist()
     return GradientNoise(squared_norm=mean(signal), trace=mean(noise), scale=ratio_of_means(noise, signal, confidence))
+
+
+def weighted_quantiles(values: Floats, weights: Floats, shares: Sequence[float]) -> Floats:
+    """The smallest values at or below which these shares of the weight lie.
+
+    Args:
+        values: shape (n,), n at least 1.
+        weights: shape (n,), positive.
+        shares: between 0 and 1, shape (k,).
+
+    Returns:
+        Shape (k,), each one of the values.
+    """
+    order = np.argsort(values)
+    below = np.cumsum(weights[order])
+    places = np.searchsorted(below, np.asarray(shares) * below[-1])
+    return values[order][np.minimum(places, len(values) - 1)]

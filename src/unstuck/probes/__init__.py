@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from unstuck.probes.anatomy import Anatomy as Anatomy
 from unstuck.probes.density import Density as Density
 from unstuck.probes.direction import Direction as Direction
 from unstuck.probes.escape import Escape as Escape
@@ -23,6 +24,7 @@ ALL: tuple[type[Any], ...] = (
     Outputs,
     Gradient,
     Direction,
+    Anatomy,
     Spectrum,
     Trace,
     Density,

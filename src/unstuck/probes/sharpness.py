@@ -34,7 +34,7 @@ from unstuck.numerics.box import largest_in_box
 from unstuck.numerics.krylov import SymmetricOperator
 from unstuck.numerics.lanczos import extreme_eigenpairs
 from unstuck.reading import Estimate, Reading, quantity
-from unstuck.vector import Point, dot, flatten, moved, norm, unflatten, weighted_mean
+from unstuck.vector import Point, by_layer, dot, flatten, moved, norm, unflatten, weighted_mean
 from unstuck.view import View
 
 Floats = NDArray[np.float64]
@@ -164,7 +164,7 @@ class Sharpness:
         top = view.extremes.largest
         adaptive_top = view.ends_of(Scaled(view.hessian, weights), purpose=71).largest
         raw, adaptive = _ascents(view, loss)
-        layers = _layers(view.point)
+        layers = by_layer(view.point)
         measured = layers if len(layers) <= LAYERS else {}
         curvatures = [_layer_curvatures(view, part) for part in measured.values()]
         return SharpnessReading(
@@ -243,14 +243,6 @@ def _ascent(view: View, loss: float, name: str, direction: Point, size: float, r
         return Ascent(name=name, rises=(0.0,) * len(SHARES), predicted=0.0)
     rises = [view.loss_at(moved(view.point, direction, share * radius / size)) - loss for share in SHARES]
     return Ascent(name=name, rises=tuple(rises), predicted=radius / size * dot(view.gradient, direction))
-
-
-def _layers(point: Point) -> dict[str, Point]:
-    """The parameters of each module that has its own, by the module's name."""
-    layers: dict[str, Point] = {}
-    for name, tensor in point.items():
-        layers.setdefault(name.rpartition(".")[0] or "the model", {})[name] = tensor
-    return layers
 
 
 def _layer_curvatures(view: View, part: Point) -> tuple[Estimate, Estimate]:
