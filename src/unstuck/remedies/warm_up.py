@@ -1,0 +1,43 @@
+"""Warm up: let the rate rise over the first updates, until the walk is where it can bear the whole."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+from unstuck.methods.warm_up import Gradual, with_schedule_on_top
+from unstuck.problem import Problem
+from unstuck.reading import Readings
+from unstuck.remedy import Intervention
+
+
+@dataclass(frozen=True, kw_only=True)
+class WarmUp:
+    """The rate rises over ``updates`` updates to what it was; on top of any schedule."""
+
+    slug: ClassVar[str] = "warm-up"
+    chapter: ClassVar[int] = 3
+    intervention: ClassVar[Intervention] = Intervention.RATE
+    lowers_rate: ClassVar[bool] = True
+    updates: int
+
+    @classmethod
+    def propose(cls, readings: Readings) -> tuple[Self, ...]:  # noqa: ARG003 - the same for every problem
+        """One that is over soon within a trial, and a longer one."""
+        return (cls(updates=20), cls(updates=100))
+
+    def apply(self, branch: Problem) -> Problem:
+        """The branch with its rate rising at first."""
+        return with_schedule_on_top(branch, Gradual(updates=self.updates, start=1 / self.updates))
+
+    def says(self) -> str:
+        """In a sentence."""
+        return f"let the learning rate rise over the first {self.updates} updates"
+
+    def diff(self, problem: Problem) -> str:
+        """Torch's own, which goes together with most other schedulers."""
+        return (
+            "+warm_up = torch.optim.lr_scheduler.LinearLR(\n"
+            f"+    optimizer, start_factor={1 / self.updates:g}, total_iters={self.updates}\n+)\n"
+            " optimizer.step()\n+warm_up.step()"
+        )
