@@ -23,7 +23,7 @@ def test_features_last_is_the_normalization_of_all_rows() -> None:
 
 def test_batch_renorm_begins_as_batch_norm_and_ends_near_testing() -> None:
     values = 2 * torch.randn(12, FEATURES, generator=zoo.generator(), dtype=torch.float64) + 1
-    ours, torchs = BatchRenorm(FEATURES, plain=20).double(), nn.BatchNorm1d(FEATURES).double()
+    ours, torchs = BatchRenorm(FEATURES, plain=20, momentum=0.1).double(), nn.BatchNorm1d(FEATURES).double()
     for _ in range(20):
         torch.testing.assert_close(ours(values), torchs(values))
     torch.testing.assert_close(ours.running_mean, torchs.running_mean)

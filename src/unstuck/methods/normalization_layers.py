@@ -55,7 +55,7 @@ class BatchRenorm(nn.Module):
     running_var: Tensor
     num_batches_tracked: Tensor
 
-    def __init__(self, channels: int, *, epsilon: float = 1e-5, momentum: float = 0.1, plain: int = PLAIN) -> None:
+    def __init__(self, channels: int, *, epsilon: float = 1e-5, momentum: float = 0.01, plain: int = PLAIN) -> None:
         super().__init__()
         self.epsilon, self.momentum, self.plain = epsilon, momentum, plain
         self.weight = nn.Parameter(torch.ones(channels, device="cpu"))
