@@ -68,7 +68,7 @@ def test_every_probe_and_the_walk_say_where(name: str) -> None:
 
 @pytest.mark.parametrize("remedy", REMEDIES, ids=str)
 def test_every_remedy_says_where(remedy: Remedy) -> None:
-    problem = zoo.ZOO["adam"](torch.float32)
+    problem = zoo.ZOO["batch norm" if remedy.slug == "recalibrate-batch-norm" else "adam"](torch.float32)
     with DevicesGiven() as given:
         walk(remedy.apply(problem.branch()), 2)
     assert not given.without

@@ -17,23 +17,33 @@ from unstuck import causes, probes, remedies, specimens
 from unstuck.cause import Cause
 from unstuck.problem import Problem
 from unstuck.reading import Reading
+from unstuck.remedies.adaptive_optimizer import AdaptiveOptimizer
 from unstuck.remedies.add_momentum import AddMomentum
+from unstuck.remedies.add_normalization import AddNormalization
 from unstuck.remedies.clip_gradient import ClipGradient
 from unstuck.remedies.cross_entropy import CrossEntropy
 from unstuck.remedies.decay_learning_rate import DecayLearningRate
 from unstuck.remedies.escape_saddle import EscapeSaddle
+from unstuck.remedies.larger_batch import LargerBatch
+from unstuck.remedies.layerwise_scaling import LayerwiseScaling
 from unstuck.remedies.lower_learning_rate import LowerLearningRate
 from unstuck.remedies.normalize_inputs import NormalizeInputs
 from unstuck.remedies.raise_learning_rate import RaiseLearningRate
+from unstuck.remedies.recalibrate_batch_norm import RecalibrateBatchNorm
 from unstuck.remedies.reinitialize import Reinitialize
+from unstuck.remedies.scale_rate_with_warm_up import ScaleRateWithWarmUp
+from unstuck.remedies.shuffle import Shuffle
+from unstuck.remedies.smaller_batch import SmallerBatch
 from unstuck.remedies.train_all_parameters import TrainAllParameters
+from unstuck.remedies.warm_up import WarmUp
+from unstuck.remedies.weight_averaging import WeightAveraging
 from unstuck.remedy import Intervention, Remedy
 
 ROOT = Path(__file__).resolve().parents[1]
 
 VOCABULARY = {
     "probes": """wiring inputs outputs finite gradient step spectrum density trace sharpness landscape escape anatomy
-        noise layers activations modes order generalization batch-time direction""",
+        noise layers activations modes order generalization batch-time direction loss-surface""",
     "causes": """saddle-point local-minimum learning-rate-too-high learning-rate-too-low ill-conditioned gradient-noise
         batch-too-large unstable-start loss-mismatch unnormalized-inputs vanishing-gradient exploding-gradient
         dead-units train-eval-mismatch broken-wiring no-signal overfitting over-regularized non-finite
@@ -50,18 +60,32 @@ PARTS = ("What it means:", "How it shows:", "What is mistaken for", "What to do:
 
 EXAMPLES: tuple[Remedy, ...] = (
     TrainAllParameters(),
+    RecalibrateBatchNorm(),
     NormalizeInputs(axis=1),
+    Shuffle(),
     CrossEntropy(outputs="probabilities"),
     CrossEntropy(outputs="shares"),
     CrossEntropy(outputs="scores"),
     LowerLearningRate(factor=0.1),
     DecayLearningRate(over=10),
     RaiseLearningRate(factor=30.0),
+    WarmUp(updates=20),
+    ScaleRateWithWarmUp(factor=4.0, warm_up=50),
+    LargerBatch(factor=4),
+    SmallerBatch(factor=4, rule="square-root"),
     ClipGradient(norm=0.5),
     AddMomentum(momentum=0.9),
+    WeightAveraging(decay=0.99),
+    WeightAveraging(decay=1.0, start=100, every=5),
+    AdaptiveOptimizer(rate=0.001),
+    LayerwiseScaling(optimizer="lars", share=0.01),
+    LayerwiseScaling(optimizer="lamb", share=0.01),
     EscapeSaddle(way="negative curvature", length=-0.25, update=100, seed=3),
     EscapeSaddle(way="perturbation", length=1.0, update=0),
     Reinitialize(seed=7),
+    AddNormalization(kind="batch"),
+    AddNormalization(kind="group", place="after activation"),
+    AddNormalization(kind="weight"),
 )
 """Every remedy with settings it may have."""
 
