@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from unstuck.forward import Forward
+from unstuck.methods.recalibration import moving_layers, recalibrated
 from unstuck.snapshot import state_of
-from unstuck.untouched import attributes_kept, in_mode, seeded, without_hooks
+from unstuck.untouched import without_hooks
 
 if TYPE_CHECKING:
     from unstuck.problem import Problem
 
-RECALIBRATED = 2_048
+RECALIBRATED = 4_096
 """Samples over which the running statistics of batch normalization are taken anew."""
 
 
@@ -48,34 +49,13 @@ def judged_weights(problem: Problem, *, statistics: bool) -> Iterator[None]:
     kept = [tensor.detach().clone() for tensor in tensors]
     try:
         optimizer.eval()
-        if statistics:
-            recalibrate(problem)
+        if statistics and moving_layers(problem):
+            sample = problem.data.sample(RECALIBRATED, chunk=problem.data.batch_size, seed=0)
+            with without_hooks(Forward(problem)):
+                recalibrated(problem, sample)
         yield
     finally:
         optimizer.train()
         with torch.no_grad():  # written back as well: schedule-free computes its way back, and rounds
             for tensor, before in zip(tensors, kept, strict=True):
                 tensor.copy_(before)
-
-
-def recalibrate(problem: Problem) -> None:
-    """Make the running statistics of a branch's batch normalization those of its present weights, in place.
-
-    They become the means, over batches of the training data, of the batches' own (Izmailov et al. 2018, "Averaging
-    weights leads to wider optima", section 3.1); dropout is off, as it is when they are used. Layers that are frozen
-    in eval mode keep theirs.
-    """
-    modes = problem.modes("measuring")
-    if not any(modes.values()):
-        return
-    sample = problem.data.sample(RECALIBRATED, chunk=problem.data.batch_size, seed=0)
-    run = Forward(problem)
-    with torch.no_grad(), seeded(0), without_hooks(run), attributes_kept(run):
-        for name, module in problem.model.named_modules():
-            layer: Any = module
-            if modes[name] and hasattr(layer, "reset_running_stats"):
-                layer.reset_running_stats()
-                layer.momentum = None  # torch's word for the mean of all batches
-        with in_mode(problem.model, modes):
-            for batch in sample:
-                problem.forward_loss(problem.to_device(batch))

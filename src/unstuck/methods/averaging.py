@@ -36,8 +36,8 @@ class Averaged(Wrapping):
     algorithm 1; Polyak & Juditsky 1992 for all of them). With β < 1 it is the exponential moving average.
 
     After :meth:`eval` the model holds θ̄, after :meth:`train` the weights that are walked with, bit for bit. Running
-    statistics of batch normalization belong to the latter (:func:`unstuck.judged.recalibrate`). A parameter is averaged
-    from the first update that gives it a gradient. Lecture chapter 2.
+    statistics of batch normalization belong to the latter; θ̄ needs its own (:mod:`unstuck.methods.recalibration`). A
+    parameter is averaged from the first update that gives it a gradient. Lecture chapter 2.
 
     Attributes:
         wrapped: the optimizer that walks.

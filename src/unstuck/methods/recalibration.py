@@ -26,6 +26,12 @@ SINGLE = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
 """Modules whose running statistics are averages over samples, not those of all samples together."""
 
 
+def moving_layers(branch: Problem) -> list[nn.Module]:
+    """The layers of batch normalization whose running statistics move in training."""
+    modes = branch.modes("measuring")
+    return [module for name, module in branch.model.named_modules() if modes[name] and not isinstance(module, SINGLE)]
+
+
 def recalibrated(branch: Problem, batches: Iterable[Batch]) -> Problem:
     """The branch with the running statistics that its present weights have over the batches.
 
@@ -46,7 +52,6 @@ def recalibrated(branch: Problem, batches: Iterable[Batch]) -> Problem:
     """
     run = Forward(branch)
     modes = branch.modes("measuring")
-    layers = [module for name, module in branch.model.named_modules() if modes[name] and not isinstance(module, SINGLE)]
     seen: dict[nn.Module, FeatureStatistics] = {}
     with ExitStack() as stack:
         stack.enter_context(attributes_kept(run))
@@ -54,7 +59,7 @@ def recalibrated(branch: Problem, batches: Iterable[Batch]) -> Problem:
         stack.enter_context(in_mode(branch.model, modes))
         stack.enter_context(branch.autocast())
         stack.enter_context(torch.no_grad())
-        for layer in layers:
+        for layer in moving_layers(branch):
             stack.callback(layer.register_forward_pre_hook(partial(_count, seen)).remove)
         for batch in batches:
             buffers = {name: buffer.detach().clone() for name, buffer in run.named_buffers()}
