@@ -129,7 +129,7 @@ def one_output(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     Raises:
         InputError: there are more outputs, or not as many targets.
     """
-    if logits.numel() != len(logits) or targets.numel() != len(logits):
+    if not logits.numel() == targets.numel() == logits.shape[:1].numel():
         raise InputError(
             f"this loss needs one output per sample and one target for it; got outputs of shape {tuple(logits.shape)} "
             f"and targets of shape {tuple(targets.shape)}"
@@ -145,7 +145,7 @@ def one_hot(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     Raises:
         InputError: the targets are of another shape or type.
     """
-    if logits.numel() == len(logits):
+    if logits.numel() == logits.shape[:1].numel():
         return one_output(logits, targets)
     wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
     if targets.shape == logits.shape:

@@ -10,6 +10,7 @@ from unstuck.probes.finite import Finite as Finite
 from unstuck.probes.gradient import Gradient as Gradient
 from unstuck.probes.inputs import Inputs as Inputs
 from unstuck.probes.landscape import Landscape as Landscape
+from unstuck.probes.loss_surface import LossSurface as LossSurface
 from unstuck.probes.outputs import Outputs as Outputs
 from unstuck.probes.sharpness import Sharpness as Sharpness
 from unstuck.probes.spectrum import Spectrum as Spectrum
@@ -22,6 +23,7 @@ ALL: tuple[type[Any], ...] = (
     Inputs,
     Wiring,
     Outputs,
+    LossSurface,
     Gradient,
     Direction,
     Anatomy,
