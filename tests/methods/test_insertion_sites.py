@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -13,7 +15,14 @@ from unstuck.errors import InputError
 from unstuck.methods.insertion import with_normalization
 
 
-class Several(nn.Module):
+class RootNorm(nn.Module):
+    """A normalization of somebody's own."""
+
+    def forward(self, values: Tensor) -> Tensor:
+        return values / values.square().mean(-1, keepdim=True).sqrt()
+
+
+class SeveralWithoutNorm(nn.Module):
     """Layers that are to be left alone, each for another reason, and one that is not."""
 
     def __init__(self) -> None:
@@ -24,7 +33,7 @@ class Several(nn.Module):
         self.tied, self.twin = nn.Linear(5, 5), nn.Linear(5, 5)
         self.twin.weight = self.tied.weight
         self.frozen = nn.Linear(5, 5).requires_grad_(False)
-        self.normal, self.norm = nn.Linear(5, 5), nn.LayerNorm(5)
+        self.normal, self.norm = nn.Linear(5, 5), RootNorm()
         self.later, self.its = nn.Linear(5, 5), nn.BatchNorm1d(5)
         self.computed = nn.utils.parametrizations.weight_norm(nn.Linear(5, 5))
         self.one = nn.Linear(5, 1)
@@ -56,7 +65,7 @@ WHY = {
 
 
 def test_every_layer_that_is_left_alone_has_a_reason() -> None:
-    found = inserted(Several, "layer")
+    found = inserted(SeveralWithoutNorm, "layer")
     assert names(found.changed) == ["good"]
     told = {line.partition(" ")[0]: line for line in found.left}
     assert told.keys() == WHY.keys()
@@ -110,3 +119,61 @@ def test_no_place_after_an_activation_that_is_a_function_or_shared() -> None:
     first = nn.Linear(FEATURES, 5), shared, nn.Linear(5, 5)
     with pytest.raises(InputError, match="its activation is not its own"):
         inserted(lambda: nn.Sequential(*first, shared, nn.Linear(5, CLASSES)), "batch", place="after activation")
+
+
+ACTIVATIONS = (
+    *(nn.ReLU(), nn.ReLU(inplace=True), nn.ReLU6(), nn.LeakyReLU(), nn.PReLU(), nn.RReLU(), nn.ELU(), nn.SELU()),
+    *(nn.CELU(), nn.GELU(), nn.GELU("tanh"), nn.SiLU(), nn.Mish(), nn.GLU(), nn.Sigmoid(), nn.LogSigmoid(), nn.Tanh()),
+    *(nn.Hardsigmoid(), nn.Hardtanh(), nn.Hardswish(), nn.Hardshrink(), nn.Softshrink(), nn.Tanhshrink()),
+    *(nn.Softplus(), nn.Softsign(), nn.Threshold(0.1, 0.0)),
+)
+
+
+@pytest.mark.parametrize("place", ["before activation", "after activation"])
+@pytest.mark.parametrize("activation", ACTIVATIONS, ids=repr)
+def test_every_activation_of_torchs_is_seen(activation: nn.Module, place: str) -> None:
+    width = 3 if isinstance(activation, nn.GLU) else 6
+    found = inserted(lambda: nn.Sequential(nn.Linear(4, 6), activation, nn.Linear(width, 3)), "batch", place=place)
+    assert names(found.changed) == ["0"]
+
+
+@pytest.mark.parametrize(
+    "apply",
+    [
+        *(torch.relu, torch.relu_, torch.tanh, torch.sigmoid, Tensor.relu, Tensor.tanh_, Tensor.sigmoid),
+        *(F.relu, F.leaky_relu, F.gelu, F.silu, F.mish, lambda hidden: hidden * torch.sigmoid(hidden)),
+    ],
+)
+def test_activations_are_seen_as_functions_and_methods(apply: Callable[[Tensor], Tensor]) -> None:
+    class Applied(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.hidden, self.out = nn.Linear(FEATURES, 6), nn.Linear(6, CLASSES)
+
+        def forward(self, inputs: Tensor) -> Tensor:
+            outputs: Tensor = self.out(apply(self.hidden(inputs)))
+            return outputs
+
+    assert names(inserted(Applied, "batch").changed) == ["hidden"]
+
+
+@pytest.mark.parametrize("way", ["matmul", "transposed", "linear", "einsum", "addmm"])
+def test_weights_without_a_module_are_a_next_layer(way: str) -> None:
+    class Own(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.hidden = nn.Linear(FEATURES, 6)
+            self.matrix, self.bias = nn.Parameter(torch.randn(CLASSES, 6)), nn.Parameter(torch.zeros(CLASSES))
+
+        def forward(self, inputs: Tensor) -> Tensor:
+            hidden = self.hidden(inputs).relu()
+            outputs: dict[str, Callable[[], Tensor]] = {
+                "matmul": lambda: (self.matrix @ hidden.mT).mT,
+                "transposed": lambda: hidden @ self.matrix.t(),
+                "linear": lambda: F.linear(hidden, self.matrix),
+                "einsum": lambda: torch.einsum("ni,ci->nc", hidden, self.matrix),
+                "addmm": lambda: torch.addmm(self.bias, hidden, self.matrix.T),
+            }
+            return outputs[way]()
+
+    assert names(inserted(Own, "batch").changed) == ["hidden"]

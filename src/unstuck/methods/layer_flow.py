@@ -30,7 +30,7 @@ LAYERS = (
 
 ACTIVATIONS = (
     *("relu", "leaky_relu", "prelu", "rrelu", "relu6", "elu", "selu", "celu", "gelu", "silu", "mish", "glu"),
-    *("sigmoid", "logsigmoid", "hardsigmoid", "tanh", "hardtanh", "tanhshrink", "softshrink", "hardshrink"),
+    *("sigmoid", "log_sigmoid", "hardsigmoid", "tanh", "hardtanh", "tanhshrink", "softshrink", "hardshrink"),
     *("hardswish", "softplus", "softsign", "threshold"),
 )
 """Functions of torch's that are applied to every unit. Softmax is none: in hidden places it is attention's."""
@@ -47,7 +47,7 @@ PRODUCTS = ("matmul", "rmatmul", "mm", "bmm", "addmm", "baddbmm", "einsum", "ten
 """Functions that apply weights where one of their operands is a weight."""
 
 NORM = re.compile(r"norm(\dd)?$", re.IGNORECASE)
-"""How modules are called that normalize by functions which nobody knows."""
+"""What the names of normalizations end in: others than torch's compute them by functions that tell nothing."""
 
 
 @dataclass
@@ -108,6 +108,11 @@ def flow_of(branch: Problem, batch: Batch) -> Flow:
     return Flow(follower.uses, follower.calls, follower.shapes)
 
 
+def _normalizes(module: nn.Module) -> bool:
+    """Whether a module is called a normalization, by whatever functions it computes it."""
+    return NORM.search(type(module).__name__) is not None and not any(True for _ in module.children())
+
+
 class _Follower(TorchFunctionMode):
     """Carries, with every tensor, the layers it comes from."""
 
@@ -117,6 +122,7 @@ class _Follower(TorchFunctionMode):
         self.calls: Counter[str] = Counter()
         self.shapes: dict[str, torch.Size] = {}
         self._modules = dict(model.named_modules())
+        self._norms = {name for name, module in self._modules.items() if _normalizes(module)}
         self._inside: list[str] = []
         self._weights = {id(parameter) for parameter in model.parameters() if parameter.dim() > 1}
         self._reach: dict[int, _Reach] = {}
@@ -161,7 +167,7 @@ class _Follower(TorchFunctionMode):
         straight = frozenset[str]().union(*(reach.straight for reach in came))
         activated = frozenset[str]().union(*(reach.activated for reach in came))
         inside = self._inside[-1] if self._inside else ""
-        if function in NORMALIZING or NORM.search(type(self._modules[inside]).__name__):
+        if function in NORMALIZING or inside in self._norms:
             for use in (self.uses[layer] for layer in straight | activated):
                 use.normalized = use.normalized or not (use.straight or use.hidden)
         elif function in ACTIVATIONS:
