@@ -260,10 +260,11 @@ def step(
     seen, state = _gather(rule, state, parameters, gradient, rule.rate if rate is None else rate)
     if _some(rule.decoupled):
         parameters.mul_(_cast(_choose(rule.decoupled, 1 - seen.rate * rule.decay, 1.0), parameters))
-    stride = seen.movement
-    if isinstance(seen.scale, Tensor):
-        stride = torch.div(seen.movement, seen.scale, out=seen.scale)
-    return _add(parameters, stride, -seen.rate), state
+    if not isinstance(seen.scale, Tensor):
+        return _add(parameters, seen.movement, -seen.rate), state
+    if not isinstance(seen.rate, Tensor):
+        return parameters.addcdiv_(seen.movement, seen.scale, value=-seen.rate), state
+    return _add(parameters, torch.div(seen.movement, seen.scale, out=seen.scale), -seen.rate), state
 
 
 def _gather(rule: Rule, state: State, parameters: Tensor, gradient: Tensor, rate: Setting) -> tuple[Step, State]:
@@ -277,14 +278,18 @@ def _gather(rule: Rule, state: State, parameters: Tensor, gradient: Tensor, rate
         keep, gain = _movement_shares(rule, state.updates, rate)
         movement = _add(state.movement.mul_(_cast(keep, gradient)), gradient, gain)
         if _some(rule.lookahead):
-            ahead = gradient + _cast(rule.momentum, gradient) * movement
-            movement = torch.lerp(movement, ahead, _cast(rule.lookahead, gradient))  # one or the other
+            ahead = gradient * _cast(rule.lookahead, gradient)
+            movement = _add(ahead, movement, _choose(rule.lookahead, rule.momentum, 1.0))
     scale: Setting = 1.0
     if state.squares is not None:
         spare = torch.empty_like(gradient) if movement is gradient else gradient
         keep, gain = _square_shares(rule, state.updates)
-        _add(state.squares.mul_(_cast(keep, gradient)), torch.mul(gradient, gradient, out=spare), gain)
-        scale = _scale(rule, state.updates, torch.sqrt(state.squares, out=spare))
+        squares = state.squares.mul_(_cast(keep, gradient))
+        if isinstance(gain, Tensor):
+            _add(squares, torch.mul(gradient, gradient, out=spare), gain)
+        else:
+            squares.addcmul_(gradient, gradient, value=gain)
+        scale = _scale(rule, state.updates, torch.sqrt(squares, out=spare))
     return Step(rate=_choose(rule.carries_rate, 1.0, rate), movement=movement, scale=scale), state
 
 
