@@ -275,7 +275,11 @@ def in_two_groups(parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
         (lambda: zoo.problem(zoo.perceptron), "`fresh` builds another model: model.0.bias is None in the problem"),
         (
             lambda: zoo.problem(zoo.Stubborn, optimizer=in_two_groups),
-            r"`fresh` builds another optimizer: the problem's holds \[6\] .* that of `fresh` \[1, 5\]",
+            r"`fresh` builds another optimizer: the problem's is SGD over \[6\] .* that of `fresh` SGD over \[1, 5\]",
+        ),
+        (
+            lambda: zoo.problem(zoo.Stubborn, optimizer=zoo.OPTIMIZERS["adam"]),
+            r"`fresh` builds another optimizer: the problem's is SGD .* that of `fresh` Adam over \[6\]; it must build",
         ),
     ],
 )

@@ -49,10 +49,10 @@ class Snapshot:
 
 def check_alike(problem: Problem, made: Problem) -> None:
     """Raise InputError where what ``fresh`` made cannot be given the problem's state."""
-    (mine, own), (its, groups) = (
+    (mine, own), (its, other) = (
         (
             {name: tensor.shape for name, tensor in state_of(each).items()},
-            [len(group["params"]) for group in each.optimizer.param_groups],
+            (type(each.optimizer).__name__, [len(group["params"]) for group in each.optimizer.param_groups]),
         )
         for each in (problem, made)
     )
@@ -62,10 +62,10 @@ def check_alike(problem: Problem, made: Problem) -> None:
             f"`fresh` builds another model: {differs[0]} is {mine.get(differs[0])} in the problem and "
             f"{its.get(differs[0])} in what `fresh` gives; it must build the same model and loss"
         )
-    if own != groups:
+    if own != other:
         raise InputError(
-            f"`fresh` builds another optimizer: the problem's holds {own} parameters per group, that of `fresh` "
-            f"{groups}; it must build the same one"
+            f"`fresh` builds another optimizer: the problem's is {own[0]} over {own[1]} parameters per group, that of "
+            f"`fresh` {other[0]} over {other[1]}; it must build the same one"
         )
 
 
