@@ -22,6 +22,13 @@ class RootNorm(nn.Module):
         return values / values.square().mean(-1, keepdim=True).sqrt()
 
 
+class Activated(nn.Linear):
+    """A layer and its activation in one."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return super().forward(inputs).relu()
+
+
 class SeveralWithoutNorm(nn.Module):
     """Layers that are to be left alone, each for another reason, and one that is not."""
 
@@ -36,7 +43,7 @@ class SeveralWithoutNorm(nn.Module):
         self.normal, self.norm = nn.Linear(5, 5), RootNorm()
         self.later, self.its = nn.Linear(5, 5), nn.BatchNorm1d(5)
         self.computed = nn.utils.parametrizations.weight_norm(nn.Linear(5, 5))
-        self.one = nn.Linear(5, 1)
+        self.whole, self.one = Activated(5, 5), nn.Linear(5, 1)
         self.idle, self.out = nn.Linear(5, 5), nn.Linear(1, CLASSES)
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -45,7 +52,7 @@ class SeveralWithoutNorm(nn.Module):
         hidden = self.frozen(self.twin(self.tied(hidden).tanh()).tanh()).tanh()
         hidden = torch.tanh(self.norm(self.normal(hidden)))
         hidden = self.its(torch.tanh(self.later(hidden)))
-        outputs: Tensor = self.out(torch.tanh(self.one(self.computed(hidden).tanh())))
+        outputs: Tensor = self.out(torch.tanh(self.one(self.whole(self.computed(hidden).tanh()))))
         return outputs
 
 
@@ -58,6 +65,7 @@ WHY = {
     "normal": "normalized already",
     "later": "normalized already",
     "computed": "computed already",
+    "whole": "inside it",
     "one": "statistics of one number",
     "idle": "does not call it",
     "out": "output layer",

@@ -52,8 +52,8 @@ class Sites:
     """The sites of one kind of normalization in a model, and the layers that are left alone."""
 
     def __init__(self, branch: Problem, kind: str, *, after: bool) -> None:
-        self.kind = kind
-        self.after = after
+        self._kind = kind
+        self._after = after
         self.sample = branch.data.sample(TRACED, chunk=TRACED, seed=0)[0]
         self._modules = dict(branch.model.named_modules())
         self._flow: Flow = flow_of(branch, self.sample)
@@ -105,9 +105,11 @@ class Sites:
 
     def _site(self, name: str, module: nn.Module) -> Site | str:
         """Where the normalization of a layer goes, or why it cannot go there."""
-        follows = name
-        if self.after:
-            follows, *others = dict.fromkeys(self._flow.uses[name].activated_in)
+        follows, activated_in = name, self._flow.uses[name].activated_in
+        if name in activated_in:
+            return "its activation is inside it"
+        if self._after:
+            follows, *others = dict.fromkeys(activated_in)
             if any(True for _ in self._modules[follows].children()):
                 return "its activation is a function, with no module to put anything after"
             if others or not self._once(follows):
@@ -128,21 +130,18 @@ class Sites:
 
     def _why_not_there(self, shape: tuple[int, ...], channels: int, axes: int) -> str | None:
         """Why a normalization of this kind has no statistics of outputs of a shape."""
-        if self.kind == "instance" and not axes:
+        if self._kind == "instance" and not axes:
             return "the features of a linear layer have no places to take statistics over"
-        if self.kind in OF_BATCHES:
+        if self._kind in OF_BATCHES:
             numbers = self._smallest * prod(shape) / channels / self._samples
-        elif self.kind == "instance":
+        elif self._kind == "instance":
             numbers = prod(shape[2:])
         else:
             numbers = prod(shape[1:]) if axes else channels
-        if numbers < 2 and self.kind not in OF_WEIGHTS:
-            return "there would be statistics of one number" + (
-                f", in a batch of {self._smallest} (drop_last=True leaves out a last batch)"
-                if self.kind in OF_BATCHES
-                else ""
-            )
-        return None
+        if self._kind in OF_WEIGHTS or numbers >= 2:
+            return None
+        where = f" in a batch of {self._smallest}; drop_last=True leaves out a last one" * (self._kind in OF_BATCHES)
+        return f"there would be statistics of one number{where}"
 
 
 def _title(name: str, module: nn.Module) -> str:
