@@ -39,7 +39,11 @@ LAYERS = (
     ("remedies", "decision", "trial", "trial_figure", "jobs"),
     ("causes",),
     ("exam", "prescription", "page", "report"),
-    ("verdict", "diagnosis", "measuring", "training", "watch"),
+    (
+        *("verdict", "diagnosis", "measuring"),
+        *("recipe", "treatment", "checkpoint", "course", "resuming", "training"),
+        "watch",
+    ),
     ("integrations", "study", "studies"),
     ("__init__", "terminal", "delivery", "launch", "cli", "__main__"),
 )

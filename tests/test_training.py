@@ -17,6 +17,7 @@ from unstuck.budget import Cost
 from unstuck.errors import InputError
 from unstuck.prescription import Gain, Prescription
 from unstuck.problem import Problem
+from unstuck.recipe import Recipe
 from unstuck.remedies.cross_entropy import CrossEntropy
 from unstuck.remedies.normalize_inputs import NormalizeInputs
 from unstuck.remedies.raise_learning_rate import RaiseLearningRate
@@ -146,9 +147,9 @@ def test_epochs_are_passes_over_the_data(accumulate: int, updates: int) -> None:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"updates": 0}, "number of updates must be 1 or more; got 0"),
-        ({"updates": -1}, "number of updates must be 1 or more; got -1"),
-        ({"epochs": 0}, "number of epochs must be 1 or more; got 0"),
+        ({"updates": 0}, "updates must be greater than or equal to 1; got 0"),
+        ({"updates": -1}, "updates must be greater than or equal to 1; got -1"),
+        ({"epochs": 0}, "epochs must be greater than or equal to 1; got 0"),
         ({"updates": 5, "epochs": 1}, "not both"),
         ({"updates": 5, "prescription": prescribed(Reinitialize(), from_update=5)}, "train for more"),
         ({"updates": 5, "prescription": prescribed(NormalizeInputs(axis=9))}, "does not fit this problem"),
@@ -164,7 +165,15 @@ def test_a_curve_is_stored_in_at_most_500_rows_with_the_first_and_the_last(updat
     problem = specimens.product_at_origin()
     curve = tuple(Update(update=i, loss=1 / (i + 1), rate=0.1, gradient_norm=2.0, cosine=0.5) for i in range(updates))
     training = Training(
-        problem=problem, curve=curve, final=Final(), prescription=None, broke_at=None, cost=Cost(updates=updates)
+        problem=problem,
+        recipe=Recipe(updates=updates),
+        curve=curve,
+        final=Final(),
+        finished=False,
+        prescription=None,
+        broke_at=None,
+        notes=(),
+        cost=Cost(updates=updates),
     )
     rows = train_document(problem, training)["curve"]
     numbers = [row["update"] for row in rows]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import time
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,19 +14,18 @@ import torch
 from unstuck import report
 from unstuck.accuracy import accuracy
 from unstuck.budget import Cost
-from unstuck.check import check
+from unstuck.checkpoint import EVERY, row
+from unstuck.course import Course, Watcher, nobody
 from unstuck.data import Data
-from unstuck.errors import InputError
 from unstuck.judged import judged_weights
 from unstuck.prescription import Prescription
 from unstuck.problem import Problem
 from unstuck.progress import Progress, silent
+from unstuck.recipe import Recipe
+from unstuck.resuming import taken_up
 from unstuck.untouched import generators_kept, loader_generators
 from unstuck.view import BLOCK
-from unstuck.walk import CHECK_EVERY, Update, fixed_threads, threads_for, walk
-
-DEFAULT_UPDATES = 1_000
-"""Updates, where neither updates nor epochs are asked for."""
+from unstuck.walk import Update, fixed_threads
 
 ROWS = 500
 """Rows of a stored curve, at most."""
@@ -49,11 +48,17 @@ class Training:
     problem: Problem = field(repr=False)
     """The trained one: a branch, with its own model and optimizer, which can walk on. One that averages has an
     ``eval()``, which puts the weights into the model that ``final`` is of."""
+    recipe: Recipe
+    """For how long and with which methods, its defaults written out."""
     curve: tuple[Update, ...] = field(repr=False)
     final: Final
+    finished: bool
+    """Whether it came to its end: to its last update, or to where it broke."""
     prescription: Prescription | None
     broke_at: int | None
     """The update whose loss was not finite, and where the training ended; None where it did not break."""
+    notes: tuple[str, ...]
+    """On what the methods changed, and what they left."""
     cost: Cost
 
 
@@ -70,111 +75,91 @@ def train(
     *,
     updates: int | None = None,
     epochs: int | None = None,
+    seed: int | None = None,
+    recipe: Recipe | None = None,
     prescription: Prescription | None = None,
-    seed: int = 0,
+    folder: str | Path | None = None,
+    every: int = EVERY,
     progress: Progress = silent,
+    watcher: Watcher = nobody,
 ) -> Training:
-    """Train a branch of a problem as it is, or with a prescription.
+    """Train a branch of a problem as it is, with the methods of a recipe, or with a prescription.
 
     Args:
         problem: the training; nothing of it is changed.
         updates: how many updates in all; default 1,000.
         epochs: instead of ``updates``, how many passes over the training data.
+        seed: decides the order of the data and the masks; default 0.
+        recipe: for how long and with which methods; the arguments before override it.
         prescription: applied after its ``from_update`` updates of the training as it is.
-        seed: decides the order of the data and the masks.
+        folder: where curve, checkpoints and recipe are written down as the training goes, for :func:`resume`.
+        every: updates between checkpoints; 0 for none.
         progress: told what is being done, and the share that is done.
+        watcher: shown the updates, some at a time.
 
     Raises:
-        InputError: the problem cannot be trained as it was handed over, its length makes no sense, or the
-            prescription does not fit it.
+        InputError: the problem cannot be trained as it was handed over, what is asked for does not fit it, or the
+            folder holds a training already.
         Interrupted: Ctrl-C; carries the training so far.
     """
-    with generators_kept(*loader_generators(problem.train), *loader_generators(problem.valid)):
-        check(problem)
-        total = _length(problem, updates, epochs, prescription)
-        with fixed_threads(threads_for(problem)):
-            course = _Course(branch=problem.branch(), updates=total, prescription=prescription, order=seed)
-            try:
-                course.walk(progress)
-                progress("evaluating", 1.0)
-                return course.training(_final(course.branch))
-            except KeyboardInterrupt:
-                raise Interrupted(course.training(Final())) from None
+    asked = {"updates": updates, "epochs": epochs, "seed": seed}
+    recipe = (recipe or Recipe()).overridden({name: value for name, value in asked.items() if value is not None})
+    course = Course.of(problem, recipe, prescription)
+    if folder is not None:
+        course.write_to(Path(folder), every=every)
+    return walked(course, progress, watcher)
 
 
-def _length(problem: Problem, updates: int | None, epochs: int | None, prescription: Prescription | None) -> int:
-    """How many updates to make."""
-    if updates is not None and epochs is not None:
-        raise InputError("train: give the number of updates or the number of epochs, not both")
-    for name, count in (("updates", updates), ("epochs", epochs)):
-        if count is not None and count < 1:
-            raise InputError(f"train: the number of {name} must be 1 or more; got {count}")
-    if epochs is not None:
-        updates = epochs * max(1, problem.data.batches_per_epoch // problem.accumulate)
-    total = DEFAULT_UPDATES if updates is None else updates
-    if prescription is not None and prescription.from_update >= total:
-        raise InputError(
-            f"train: the prescription is applied after {prescription.from_update} updates, and the training ends "
-            f"after {total}; train for more"
-        )
-    return total
+def resume(
+    problem: Problem,
+    folder: str | Path,
+    *,
+    recipe: Recipe | None = None,
+    progress: Progress = silent,
+    watcher: Watcher = nobody,
+) -> Training:
+    """Go on with a training from the last checkpoint in its folder, as if it had not been stopped.
+
+    Args:
+        problem: the same that was trained.
+        folder: of the training.
+        recipe: what it is to agree with, in what is given there; more updates where nothing is laid out for them.
+        progress: as for :func:`train`.
+        watcher: as for :func:`train`.
+
+    Raises:
+        InputError: there is no training to go on with, or it is another one.
+        Interrupted: Ctrl-C; carries the training so far.
+    """
+    return walked(taken_up(problem, Path(folder), recipe or Recipe()), progress, watcher)
 
 
-@dataclass(kw_only=True)
-class _Course:
-    """One training under way."""
-
-    branch: Problem
-    updates: int
-    prescription: Prescription | None
-    order: int
-    curve: list[Update] = field(default_factory=list)
-    broke_at: int | None = None
-    began: float = field(default_factory=time.perf_counter)
-
-    def walk(self, progress: Progress) -> None:
-        """Walk in short pieces, the prescription applied when its time has come; ends where a piece breaks."""
-        turn = self.updates if self.prescription is None else self.prescription.from_update
-        batches = self.branch.data.order(self.order)
-        while len(self.curve) < self.updates and self.broke_at is None:
-            done = len(self.curve)
-            progress("training", done / self.updates)
-            if self.prescription is not None and done == turn:
-                treated = _treated(self.branch, self.prescription)
-                batches = batches if treated.train is self.branch.train else treated.data.order(self.order)
-                self.branch = treated
-            ahead = (turn if done < turn else self.updates) - done
-            run = walk(self.branch, min(CHECK_EVERY, ahead), order=self.order, start=done, batches=batches)
-            self.curve += run.curve
-            self.broke_at = run.broke_at
-
-    def training(self, final: Final) -> Training:
-        """What has been walked, as a result."""
-        return Training(
-            problem=self.branch,
-            curve=tuple(self.curve),
-            final=final,
-            prescription=self.prescription,
-            broke_at=self.broke_at,
-            cost=Cost(
-                gradient_evaluations=len(self.curve) * self.branch.accumulate,
-                updates=len(self.curve),
-                seconds=time.perf_counter() - self.began,
-            ),
-        )
+def walked(course: Course, progress: Progress = silent, watcher: Watcher = nobody) -> Training:
+    """Walk a course to its end, and evaluate. Raises Interrupted on Ctrl-C."""
+    loaders = (course.problem.train, course.problem.valid)
+    with generators_kept(*itertools.chain(*map(loader_generators, loaders))), fixed_threads(course.threads):
+        try:
+            course.go(progress, watcher)
+            progress("evaluating", 1.0)
+            return _training(course, _final(course.branch), finished=True)
+        except KeyboardInterrupt:
+            raise Interrupted(_training(course, Final(), finished=False)) from None
 
 
-def _treated(branch: Problem, prescription: Prescription) -> Problem:
-    try:
-        return prescription.apply(branch)
-    except InputError:
-        raise
-    except Exception as error:  # a remedy may fail in any way on a problem it was not tried on
-        reason = str(error).strip().splitlines()[:1] or [type(error).__name__]
-        raise InputError(
-            f"the prescription of {prescription.remedy} does not fit this problem ({reason[0]}); "
-            "diagnose the problem that is to be trained"
-        ) from error
+def _training(course: Course, final: Final, *, finished: bool) -> Training:
+    """What has been walked, as a result."""
+    updates = len(course.curve)
+    return Training(
+        problem=course.branch,
+        recipe=course.recipe,
+        curve=tuple(course.curve),
+        final=final,
+        finished=finished,
+        prescription=course.prescription,
+        broke_at=course.broke_at,
+        notes=course.notes,
+        cost=Cost(gradient_evaluations=updates * course.branch.accumulate, updates=updates, seconds=course.seconds),
+    )
 
 
 def _final(trained: Problem) -> Final:
@@ -200,20 +185,18 @@ def train_document(problem: Problem, training: Training, *, target: str | None =
             "schema": report.SCHEMA,
             "tool": report.tool(),
             "problem": report.card(problem, target),
+            "recipe": training.recipe.document(),
             "prescription": None if prescription is None else prescription.document(problem),
+            "finished": training.finished,
             "final": dataclasses.asdict(training.final),
-            "curve": [_row(update) for update in _thinned(training.curve)],
+            "curve": [row(update) for update in _thinned(training.curve)],
             "broke_at": training.broke_at,
             "figures": {},
-            "notes": [] if training.broke_at is None else [broke],
+            "notes": [*training.notes, *([] if training.broke_at is None else [broke])],
             "cost": dataclasses.asdict(training.cost),
         }
     )
     return document
-
-
-def _row(made: Update) -> dict[str, float]:
-    return {"update": made.update, "loss": made.loss, "rate": made.rate, "gradient_norm": made.gradient_norm}
 
 
 def _thinned(curve: Sequence[Update]) -> list[Update]:

@@ -238,14 +238,8 @@ def walk(
                     kept.append(Snapshot.of(branch, start + done))
     if anneal:
         _set_rates(branch, rates)
-    curve = _rows(rows, start)
-    return Run(
-        curve=curve,
-        checkpoints=tuple(evaluated),
-        snapshots=tuple(kept),
-        broke_at=broke,
-        suspect=suspect,
-    )
+    curve, seen = _rows(rows, start), tuple(evaluated)
+    return Run(curve=curve, checkpoints=seen, snapshots=tuple(kept), broke_at=broke, suspect=suspect)
 
 
 def _seeds(order: int, start: int) -> Iterator[int]:
