@@ -51,7 +51,7 @@ def recalibrated(branch: Problem, batches: Iterable[Batch]) -> Problem:
         InputError: the model has no running statistics that move in training.
     """
     run = Forward(branch)
-    modes = branch.modes("measuring")
+    modes, layers = branch.modes("measuring"), moving_layers(branch)
     seen: dict[nn.Module, FeatureStatistics] = {}
     with ExitStack() as stack:
         stack.enter_context(attributes_kept(run))
@@ -59,7 +59,7 @@ def recalibrated(branch: Problem, batches: Iterable[Batch]) -> Problem:
         stack.enter_context(in_mode(branch.model, modes))
         stack.enter_context(branch.autocast())
         stack.enter_context(torch.no_grad())
-        for layer in moving_layers(branch):
+        for layer in layers:
             stack.callback(layer.register_forward_pre_hook(partial(_count, seen)).remove)
         for batch in batches:
             buffers = {name: buffer.detach().clone() for name, buffer in run.named_buffers()}
