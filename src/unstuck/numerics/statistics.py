@@ -327,4 +327,5 @@ def weighted_quantiles(values: Floats, weights: Floats, shares: Sequence[float])
     order = np.argsort(values)
     below = np.cumsum(weights[order])
     places = np.searchsorted(below, np.asarray(shares) * below[-1])
-    return values[order][np.minimum(places, len(values) - 1)]
+    found: Floats = values[order][np.minimum(places, len(values) - 1)]
+    return found
