@@ -162,6 +162,7 @@ def test_schedule_free_has_no_schedule_and_its_base_rate() -> None:
     walk(begun, 7)
     treated = with_optimizer(begun, "schedule-free", rate=0.3)
     assert treated.scheduler is None
+    assert "initial_lr" not in treated.optimizer.param_groups[0]
     assert {row.rate for row in walk(treated, 12).curve} == {0.3}
 
 

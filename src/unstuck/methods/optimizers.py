@@ -69,8 +69,8 @@ def _adam_like(
 def _lars(_model: nn.Module, groups: Groups, *, momentum: float, trust: float) -> torch.optim.Optimizer:
     """You et al. 2017, "Large batch training of convolutional networks", algorithm 1.
 
-    w ← w − v with v ← mv + η · trust ‖w‖/(‖g‖ + λ‖w‖) · (g + λw) for each weight of two axes or more. Biases, and
-    normalization layers, walk by gradient descent at η, without decay.
+    v ← mv + trust ‖w‖/(‖g‖ + λ‖w‖) · (g + λw), w ← w − ηv for each weight of two axes or more. Biases, and
+    normalization layers, walk by gradient descent with momentum at η, without decay.
     """
     built: torch.optim.Optimizer = _class("pytorch_optimizer", "LARS")(
         groups, momentum=momentum, trust_coefficient=trust
@@ -194,7 +194,8 @@ def with_optimizer(
         _check_range(name, setting, value)
     groups = _groups(branch, rate, weight_decay)
     if not method.scheduled:
-        groups = [{**group, "lr": group.pop("initial_lr", group["lr"])} for group in groups]
+        for group in groups:
+            group["lr"] = group.pop("initial_lr", group["lr"])
     optimizer = method.build(branch.model, groups, **{**method.settings, **settings})
     if not method.scheduled:
         walk_on(optimizer)
