@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from tests.closed_forms.made import DOUBLE, descent, normal, of, set_to
 from tests.probes.look import look
 from torch import Tensor, nn
 
-from unstuck.numerics.statistics import GradientNoise, gradient_noise
+from unstuck.numerics.noise import GradientNoise, gradient_noise
 from unstuck.probes.gradient import Gradient, GradientReading
 from unstuck.problem import Problem
-from unstuck.vector import Point, dot
+from unstuck.vector import flatten
 
 FEATURES, NOISE = 20, 1.0
-PAIRS, SAMPLES = 600, 16
-"""Pairs of gradients, and samples in each."""
+GRADIENTS, SAMPLES = 1_200, 16
+"""Gradients, and samples in each."""
 
 
 def drawn(root: Tensor, error: Tensor, count: int, seed: int) -> Problem:
@@ -32,16 +33,11 @@ def drawn(root: Tensor, error: Tensor, count: int, seed: int) -> Problem:
 
 
 def noise_of(problem: Problem) -> GradientNoise:
-    """By gradients of independent batches, two at a time."""
+    """By gradients of independent batches."""
     point = problem.point()
-    gradients: list[Point] = [problem.gradient_at(point, batch) for batch in problem.data.whole(chunk=SAMPLES)]
-    pairs = list(zip(gradients[::2], gradients[1::2], strict=True))
-    return gradient_noise(
-        [dot(one, other) for one, other in pairs],
-        [dot(one, one) for one, _ in pairs],
-        [dot(other, other) for _, other in pairs],
-        samples=SAMPLES,
-    )
+    batches = problem.data.whole(chunk=SAMPLES)
+    gradients = torch.stack([flatten(problem.gradient_at(point, batch)) for batch in batches])
+    return gradient_noise((gradients @ gradients.T).numpy(), np.full(len(gradients), float(SAMPLES)))
 
 
 def within(value: float, error: float, truth: float) -> bool:
@@ -54,7 +50,7 @@ def test_isotropic_inputs(seed: int) -> None:
     """C14: tr Σ = (d + 1) ‖D‖² + d s², and B_simple = (d + 1) + d s² / ‖D‖²."""
     error = normal(FEATURES, seed=seed + 3)
     size = float(error @ error)
-    found = noise_of(drawn(torch.eye(FEATURES, dtype=DOUBLE), error, 2 * PAIRS * SAMPLES, seed))
+    found = noise_of(drawn(torch.eye(FEATURES, dtype=DOUBLE), error, GRADIENTS * SAMPLES, seed))
     trace, simple = (FEATURES + 1) * size + FEATURES * NOISE**2, FEATURES + 1 + FEATURES * NOISE**2 / size
     assert within(found.squared_norm.value, found.squared_norm.standard_error, size)
     assert within(found.trace.value, found.trace.standard_error, trace)
@@ -70,7 +66,7 @@ def test_correlated_inputs(seed: int) -> None:
     error, covariance = normal(FEATURES, seed=seed + 3), root @ root.T
     gradient = covariance @ error
     trace = float(gradient @ gradient + (error @ gradient + NOISE**2) * covariance.trace())
-    found = noise_of(drawn(root, error, 2 * PAIRS * SAMPLES, seed))
+    found = noise_of(drawn(root, error, GRADIENTS * SAMPLES, seed))
     assert within(found.squared_norm.value, found.squared_norm.standard_error, float(gradient @ gradient))
     assert within(found.trace.value, found.trace.standard_error, trace)
     assert found.scale.value == pytest.approx(trace / float(gradient @ gradient), rel=0.1)

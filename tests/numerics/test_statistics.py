@@ -11,7 +11,6 @@ from scipy import stats
 
 from unstuck.numerics.statistics import (
     Floats,
-    gradient_noise,
     holm,
     mean,
     paired_difference,
@@ -189,72 +188,6 @@ def test_a_ratio_over_what_may_be_zero_has_no_upper_end() -> None:
     assert ratio_of_means([1.0], [2.0]).interval.high == math.inf
     with pytest.raises(ValueError, match="got 1 and 2"):
         ratio_of_means([1.0], [2.0, 3.0])
-
-
-def half_gradients(
-    gradient: Floats, pairs: int, samples: int, random: np.random.Generator
-) -> tuple[list[float], list[float], list[float]]:
-    """Inner products and squared norms of half-batch gradients with unit noise in each parameter."""
-    shape = (pairs, len(gradient))
-    first, second = (gradient + random.standard_normal(shape) / math.sqrt(samples) for _ in range(2))
-    return (
-        (first * second).sum(1).tolist(),
-        (first**2).sum(1).tolist(),
-        (second**2).sum(1).tolist(),
-    )
-
-
-def test_signal_and_noise_of_a_gradient_are_unbiased() -> None:
-    gradient = np.full(40, 0.1)  # ‖G‖² = 0.4, tr Σ = 40
-    found = gradient_noise(*half_gradients(gradient, 4000, 16, np.random.default_rng(0)), samples=16)
-    assert found.squared_norm.value == pytest.approx(0.4, abs=3 * found.squared_norm.standard_error)
-    assert found.trace.value == pytest.approx(40.0, abs=3 * found.trace.standard_error)
-    assert found.scale.value == pytest.approx(100.0, rel=0.1)
-    assert found.squared_norm.standard_error < 0.02
-
-
-def test_it_is_the_estimator_from_two_batch_sizes() -> None:
-    random = np.random.default_rng(1)
-    first, second, samples = random.standard_normal(5), random.standard_normal(5), 8
-    small = float((first @ first + second @ second) / 2.0)
-    big = float(np.sum(((first + second) / 2.0) ** 2))
-    found = gradient_noise([float(first @ second)], [float(first @ first)], [float(second @ second)], samples=samples)
-    assert found.squared_norm.value == pytest.approx((2 * samples * big - samples * small) / samples)
-    assert found.trace.value == pytest.approx((small - big) / (1 / samples - 1 / (2 * samples)))
-    assert found.squared_norm.standard_error == math.inf
-
-
-def test_its_intervals_hold_the_truth_as_often_as_they_say() -> None:
-    random, held = np.random.default_rng(2), []
-    for _ in range(400):
-        found = gradient_noise(*half_gradients(np.full(25, 0.1), 10, 8, random), samples=8)
-        signal, scale = found.squared_norm.interval(), found.scale.interval
-        held.append((signal.low <= 0.25 <= signal.high, scale.low <= 100.0 <= scale.high))
-    assert np.mean(held, axis=0) == pytest.approx([0.95, 0.95], abs=0.035)
-
-
-def test_linear_regression_has_its_closed_form_noise_scale() -> None:
-    # x ~ N(0, I), noise s, error D: tr Σ = (d + 1)‖D‖² + d s²; the scale is (d + 1) + d s²/‖D‖²
-    random, size, samples, pairs = np.random.default_rng(3), 10, 32, 3000
-    error, noise = np.full(size, 0.5), 0.7
-    halves = []
-    for _ in range(2):
-        x = random.standard_normal((pairs, samples, size))
-        residual = x @ error + noise * random.standard_normal((pairs, samples))
-        halves.append((residual[..., None] * x).mean(1))
-    first, second = halves
-    found = gradient_noise(
-        (first * second).sum(1).tolist(),
-        (first**2).sum(1).tolist(),
-        (second**2).sum(1).tolist(),
-        samples=samples,
-    )
-    assert found.scale.value == pytest.approx(size + 1 + size * noise**2 / (size * 0.25), rel=0.03)
-
-
-def test_a_pair_without_its_norms_is_refused() -> None:
-    with pytest.raises(ValueError, match="its three numbers"):
-        gradient_noise([1.0], [1.0], [], samples=4)
 
 
 @given(st.lists(st.tuples(numbers, st.integers(1, 5)), min_size=1, max_size=20))

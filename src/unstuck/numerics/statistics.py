@@ -262,57 +262,6 @@ def _fieller(x: Floats, y: Floats, t: float) -> tuple[float, float]:
     return 0.0, math.inf
 
 
-@dataclass(frozen=True, kw_only=True)
-class GradientNoise:
-    """Signal and noise of a stochastic gradient.
-
-    Attributes:
-        squared_norm: ‖G‖² of the true gradient, unbiased; it may come out negative where noise prevails.
-        trace: tr Σ, the variance of one sample's gradient summed over parameters, unbiased.
-        scale: tr Σ / ‖G‖², in samples: the batch size at which signal and noise are equal (B_simple).
-    """
-
-    squared_norm: Mean
-    trace: Mean
-    scale: Ratio
-
-
-def gradient_noise(
-    inner_products: Sequence[float],
-    first_squares: Sequence[float],
-    second_squares: Sequence[float],
-    *,
-    samples: int,
-    confidence: float = 0.95,
-) -> GradientNoise:
-    """Signal and noise from several pairs of gradients (g₁, g₂), each the mean over its own b samples.
-
-    Independent halves share the signal and not the noise: E[g₁·g₂] = ‖G‖² and E‖g₁ − g₂‖² = 2 tr Σ / b. So
-
-        ‖G‖² ≈ g₁·g₂,     tr Σ ≈ (b/2)(‖g₁‖² + ‖g₂‖² − 2 g₁·g₂).
-
-    These are the estimators of McCandlish et al. 2018 (appendix A.1) with B_small = b and B_big = 2b, the
-    big batch being both halves. Standard errors come from the spread over the pairs; the noise scale is a
-    ratio of means, as there.
-
-    Args:
-        inner_products: g₁·g₂ of each pair.
-        first_squares, second_squares: ‖g₁‖² and ‖g₂‖² of each pair.
-        samples: b, in each half.
-
-    Raises:
-        ValueError: the sequences differ in length, are empty, or hold values that are not finite.
-    """
-    if not len(inner_products) == len(first_squares) == len(second_squares):
-        raise ValueError(
-            f"each pair of gradients needs its three numbers; got {len(inner_products)} inner products, "
-            f"{len(first_squares)} and {len(second_squares)} squared norms"
-        )
-    inner, first, second = _checked(inner_products), _checked(first_squares), _checked(second_squares)
-    signal, noise = inner.tolist(), (0.5 * samples * (first + second - 2.0 * inner)).tolist()
-    return GradientNoise(squared_norm=mean(signal), trace=mean(noise), scale=ratio_of_means(noise, signal, confidence))
-
-
 def weighted_quantiles(values: Floats, weights: Floats, shares: Sequence[float]) -> Floats:
     """The smallest values at or below which these shares of the weight lie.
 
