@@ -45,7 +45,7 @@ LAYERS = (
         "watch",
     ),
     ("integrations", "study", "studies"),
-    ("__init__", "terminal", "delivery", "launch", "cli", "__main__"),
+    ("__init__", "terminal", "delivery", "launch", "commands", "cli", "__main__"),
 )
 LEVEL = {entry: number for number, layer in enumerate(LAYERS) for entry in layer}
 FREE_LAYERS = (0, 1)  # here neighbours may import each other both ways, as long as there is no cycle

@@ -147,9 +147,9 @@ def test_epochs_are_passes_over_the_data(accumulate: int, updates: int) -> None:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"updates": 0}, "updates must be greater than or equal to 1; got 0"),
-        ({"updates": -1}, "updates must be greater than or equal to 1; got -1"),
-        ({"epochs": 0}, "epochs must be greater than or equal to 1; got 0"),
+        ({"updates": 0}, "updates must be at least 1; got 0"),
+        ({"updates": -1}, "updates must be at least 1; got -1"),
+        ({"epochs": 0}, "epochs must be at least 1; got 0"),
         ({"updates": 5, "epochs": 1}, "not both"),
         ({"updates": 5, "prescription": prescribed(Reinitialize(), from_update=5)}, "train for more"),
         ({"updates": 5, "prescription": prescribed(NormalizeInputs(axis=9))}, "does not fit this problem"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from unstuck.data import Batch, fingerprint
 from unstuck.errors import InputError
 from unstuck.prescription import Prescription
 from unstuck.problem import Problem
-from unstuck.progress import Progress
+from unstuck.progress import Look, Progress, Watcher
 from unstuck.recipe import Recipe
 from unstuck.report import card, plain
 from unstuck.snapshot import Snapshot
@@ -23,28 +23,6 @@ from unstuck.walk import CHECK_EVERY, Run, Update, threads_for, walk
 
 COMPARED = 64
 """Samples by which the data of a resumed training are known again."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Look:
-    """A look at a training under way.
-
-    Attributes:
-        made: the updates since the look before.
-        updates: how many there will be in all.
-        per_epoch: how many are a pass over the data.
-    """
-
-    made: tuple[Update, ...]
-    updates: int
-    per_epoch: int
-
-
-Watcher = Callable[[Look], None]
-
-
-def nobody(look: Look) -> None:
-    """The watcher for callers who do not want to know."""
 
 
 def origin_of(problem: Problem, target: str | None) -> dict[str, Any]:

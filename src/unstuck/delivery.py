@@ -7,7 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ class Delivery:
     Attributes:
         out: the run folder; by default ``unstuck-runs/NAME-N`` with the first free N.
         json_file: where the document is written as well.
+        begun: whether the folder is this work's already; a report that is there is of what was done until then.
 
     Raises:
         InputError: the folder holds a report already, or one of the places cannot be written to.
@@ -34,9 +35,10 @@ class Delivery:
 
     out: Path | None
     json_file: Path | None
+    begun: bool = False
 
     def __post_init__(self) -> None:
-        if self.out is not None and (self.out / "report.json").exists():
+        if self.out is not None and not self.begun and (self.out / "report.json").exists():
             raise InputError(f"--out {self.out}: this folder holds a report, and none is overwritten; give another")
         _check_writable("--out", self.out or RUNS)
         if self.json_file is not None and self.json_file != STANDARD_OUTPUT:
@@ -44,11 +46,20 @@ class Delivery:
                 raise InputError(f"--json {self.json_file}: this is a folder; give a file")
             _check_writable("--json", self.json_file.parent)
 
+    def opened(self, name: str) -> Delivery:
+        """The same with its folder made, for work that writes into it on its way; ``name`` is the problem's."""
+        if self.out is not None:
+            self.out.mkdir(parents=True, exist_ok=True)
+        return replace(self, out=self.out or _free_folder(name), begun=True)
+
     def give(self, document: Mapping[str, Any]) -> Path:
         """Write a document where it goes; gives the path of its page."""
         from unstuck import report
 
-        page = report.save(document, self.out or _free_folder(document["problem"]["name"]))
+        folder = self.out or _free_folder(document["problem"]["name"])
+        if self.begun:
+            (folder / "report.json").unlink(missing_ok=True)
+        page = report.save(document, folder)
         if self.json_file is not None:
             write_json(document, self.json_file)
         return page

@@ -32,6 +32,15 @@ from unstuck.methods.schedule import PREFIX, SCHEDULES
 AVERAGINGS = ("exponential", "stochastic")
 PLACEMENTS = ("before", "after")
 
+PLAINER = {
+    "Input should be": "must be",
+    "greater than or equal to": "at least",
+    "greater than": "above",
+    "less than": "below",
+    "valid integer": "whole number",
+    "valid ": "",
+}
+
 HYPHENS = str.maketrans("-_", "_-")
 """From a setting's name to its key in a file, and back; a key with an underscore is then no setting's."""
 
@@ -150,7 +159,14 @@ def _told(error: ErrorDetails, place: Place) -> str:
     if error["type"] == "name":
         names = error["ctx"]["known"]
         return f"{where} cannot be {got!r}{_meant(got, names)}: it is one of {', '.join(names)}"
-    return f"{where} {error['msg'].replace('Input should be', 'must be')}; got {got!r}"
+    return f"{where} {_plainer(error['msg'])}; got {got!r}"
+
+
+def _plainer(message: str) -> str:
+    """Pydantic's message in the words of the others."""
+    for theirs, ours in PLAINER.items():
+        message = message.replace(theirs, ours)
+    return message
 
 
 def of_options(options: Mapping[str, Any]) -> Recipe:

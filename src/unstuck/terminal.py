@@ -5,12 +5,16 @@ from __future__ import annotations
 import contextlib
 import shlex
 import sys
+import time
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 
-from rich.console import Console
+from rich.console import Console, Group
+from rich.live import Live
 from rich.padding import Padding
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
@@ -18,13 +22,19 @@ from rich.table import Table
 from rich.text import Text
 
 from unstuck.page import words
-from unstuck.progress import Progress, silent
+from unstuck.progress import Look, Progress, Watcher, nobody, silent
 
 UPDATES = 1_000
 """Updates that the shown command trains for, at least."""
 
 WIDEST = 100
 """Columns of running text, at most."""
+
+AVERAGED = 50
+"""Updates over which the shown loss is the mean."""
+
+TENTHS = 10
+"""Rows of a training's table that stay."""
 
 Document = Mapping[str, Any]
 
@@ -36,10 +46,71 @@ def working(*, quiet: bool) -> Iterator[Progress]:
         if quiet or not sys.stderr.isatty():
             yield silent
             return
-        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
-        with Bar(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True) as bar:
-            task = bar.add_task("loading torch", total=1.0)
-            yield lambda doing, done: bar.update(task, description=doing, completed=done)
+        bar, progress = _bar()
+        with bar:
+            yield progress
+
+
+@contextmanager
+def watching(*, quiet: bool) -> Iterator[tuple[Progress, Watcher]]:
+    """As :func:`working`, and a table of the updates, which stays when the work is done."""
+    with contextlib.redirect_stdout(sys.stderr):
+        if quiet or not sys.stderr.isatty():
+            yield silent, nobody
+            return
+        bar, progress = _bar()
+        table = TrainingTable()
+        with Live(Group(table, bar), console=bar.console) as live:
+            try:
+                yield progress, table.look
+            finally:
+                live.transient = not table.kept
+                live.update(table)
+
+
+def _bar() -> tuple[Bar, Progress]:
+    """A progress bar on standard error, and what moves it."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
+    bar = Bar(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True)
+    task = bar.add_task("loading torch", total=1.0)
+    return bar, lambda doing, done: bar.update(task, description=doing, completed=done)
+
+
+class TrainingTable:
+    """A training as it goes: a row for each tenth of its updates, and one for now."""
+
+    def __init__(self) -> None:
+        self.kept: list[tuple[str, ...]] = []
+        self._now: tuple[str, ...] = ()
+        self._losses: deque[float] = deque(maxlen=AVERAGED)
+        self._began: tuple[float, int] | None = None
+
+    def look(self, look: Look) -> None:
+        """Take note of updates."""
+        last = look.made[-1]
+        done = last.update + 1
+        began, first = self._began = self._began or (time.monotonic(), done)
+        seconds = (time.monotonic() - began) / max(1, done - first) * (look.updates - done)
+        self._losses.extend(update.loss for update in look.made)
+        self._now = (
+            f"{done:,} of {look.updates:,}",
+            f"{done / look.per_epoch:.1f}",
+            words.number(sum(self._losses) / len(self._losses)),
+            words.number(last.rate),
+            words.number(last.gradient_norm),
+            str(timedelta(seconds=round(seconds))) if done > first else "",
+        )
+        if done * TENTHS // look.updates > look.made[0].update * TENTHS // look.updates:
+            self.kept.append(self._now)
+
+    def __rich__(self) -> Table:
+        """What is shown at this moment."""
+        table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+        for title in ("update", "epoch", "loss", "rate", "gradient norm", "time left"):
+            table.add_column(title, justify="right")
+        for cells in dict.fromkeys((*self.kept, self._now)):
+            table.add_row(*cells)
+        return table
 
 
 def tell(document: Document, page: Path) -> None:

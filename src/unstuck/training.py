@@ -15,12 +15,12 @@ from unstuck import report
 from unstuck.accuracy import accuracy
 from unstuck.budget import Cost
 from unstuck.checkpoint import EVERY, row
-from unstuck.course import Course, Watcher, nobody
+from unstuck.course import Course
 from unstuck.data import Data
 from unstuck.judged import judged_weights
 from unstuck.prescription import Prescription
 from unstuck.problem import Problem
-from unstuck.progress import Progress, silent
+from unstuck.progress import Progress, Watcher, nobody, silent
 from unstuck.recipe import Recipe
 from unstuck.resuming import taken_up
 from unstuck.untouched import generators_kept, loader_generators
