@@ -34,7 +34,7 @@ LAYERS = (
         *("check", "target", "walk", "directions", "landscape"),
         *("device", "accuracy", "plot", "methods"),
     ),
-    ("fleet", "view", "reading", "remedy", "cause"),
+    ("fleet_network", "fleet", "view", "reading", "remedy", "cause"),
     ("probes", "specimens"),
     ("remedies", "decision", "trial", "trial_figure", "jobs"),
     ("causes",),

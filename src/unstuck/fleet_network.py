@@ -1,0 +1,302 @@
+"""The network of a fleet: one model as a function of its parameters, of which there are many sets.
+
+Lecture chapters 2 and 5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+
+from unstuck.errors import InputError
+from unstuck.methods.normalize import batch_normalized, moved_average
+
+SampleLoss = Callable[[Tensor, Tensor], Tensor]
+"""(outputs, targets) → the loss of each sample, shape (samples,)."""
+
+Named = dict[str, Tensor]
+
+AGREEMENT = 1e-3
+"""Relative difference at which losses or gradients of networks run together are not those of each alone."""
+
+
+class TurnedLinear(nn.Module):
+    """A linear layer that computes (W xᵀ)ᵀ + b.
+
+    Of many small products, one with few columns takes thrice as long as one with few rows, and classes are few.
+    """
+
+    def __init__(self, like: nn.Linear) -> None:
+        super().__init__()
+        self.weight, self.bias = like.weight, like.bias
+
+    def forward(self, values: Tensor) -> Tensor:
+        if values.dim() != 2:
+            return nn.functional.linear(values, self.weight, self.bias)
+        products = (self.weight @ values.mT).mT
+        return products if self.bias is None else products + self.bias
+
+
+class CountedBatchNorm(nn.Module):
+    """Batch normalization with parameters and buffers like torch's, for batches that are filled up to a common size.
+
+    Attributes:
+        weights: shape (samples,), 0 for samples that are not counted; None where all are.
+    """
+
+    running_mean: Tensor | None
+    running_var: Tensor | None
+    num_batches_tracked: Tensor | None
+
+    def __init__(self, like: nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d) -> None:
+        super().__init__()
+        self.weight, self.bias = like.weight, like.bias
+        for name in ("running_mean", "running_var", "num_batches_tracked"):
+            self.register_buffer(name, getattr(like, name))
+        self.eps, self.momentum, self.features = like.eps, like.momentum, like.num_features
+        self.training = like.training
+        self.weights: Tensor | None = None
+
+    def forward(self, values: Tensor) -> Tensor:
+        if self.running_mean is not None and not self.training:
+            return nn.functional.batch_norm(
+                values, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
+            )
+        normalized, mean, variance = batch_normalized(
+            values,
+            scale=values.new_ones(self.features) if self.weight is None else self.weight,
+            shift=values.new_zeros(self.features) if self.bias is None else self.bias,
+            epsilon=self.eps,
+            weights=self.weights,
+        )
+        if self.num_batches_tracked is not None:
+            self.num_batches_tracked.add_(1)
+            share = 1 / self.num_batches_tracked.to(mean.dtype) if self.momentum is None else self.momentum
+            for running, found in ((self.running_mean, mean), (self.running_var, variance)):
+                if running is not None:
+                    running.copy_(moved_average(running, found.detach(), momentum=share))
+        return normalized
+
+
+def _exchanged(module: nn.Module) -> nn.Module:
+    """The module with its linear layers and batch normalizations exchanged, in place where it holds them."""
+    if type(module) is nn.Linear:
+        return TurnedLinear(module)
+    if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d):
+        return CountedBatchNorm(module)
+    for name, child in module.named_children():
+        setattr(module, name, _exchanged(child))
+    return module
+
+
+@dataclass(frozen=True)
+class Network:
+    """A model as a function of its trained parameters, which stand in a row of n numbers.
+
+    Attributes:
+        model: what computes, with any parameters and buffers that it is given.
+        shapes: of the trained parameters, in the order of a row.
+        aliases: further names of tensors that are used in several places.
+        counting: the batch normalizations.
+    """
+
+    model: nn.Module
+    shapes: Mapping[str, torch.Size]
+    aliases: Mapping[str, str]
+    counting: tuple[CountedBatchNorm, ...]
+
+    @staticmethod
+    def of(model: nn.Module) -> Network:
+        """The network of a model that is given away. Raises InputError where there is nothing to train."""
+        model = _exchanged(model)
+        shapes = {name: p.shape for name, p in model.named_parameters() if p.requires_grad}
+        if not shapes:
+            raise InputError(
+                "the model of a fleet has no parameters that require a gradient; there is nothing to train"
+            )
+        first: dict[int, str] = {}
+        aliases: dict[str, str] = {}
+        for named in (model.named_parameters, model.named_buffers):
+            for name, tensor in named(remove_duplicate=False):
+                if first.setdefault(id(tensor), name) != name:
+                    aliases[name] = first[id(tensor)]
+        counting = tuple(module for module in model.modules() if isinstance(module, CountedBatchNorm))
+        return Network(model, shapes, aliases, counting)
+
+    @property
+    def size(self) -> int:
+        """n, the number of trained parameters."""
+        return sum(shape.numel() for shape in self.shapes.values())
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is built."""
+        return next(self.model.parameters()).device
+
+    def training_only(self, names: Collection[str]) -> Network:
+        """The same network with fewer trained parameters."""
+        return replace(self, shapes={name: shape for name, shape in self.shapes.items() if name in names})
+
+    def split(self, model: nn.Module) -> tuple[Tensor, Named]:
+        """What a model of this kind holds: the row of its trained parameters, shape (n,), and all else by name.
+
+        Raises:
+            InputError: it is of another kind.
+        """
+        held = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+        odd = [name for name, shape in self.shapes.items() if name not in held or held[name].shape != shape]
+        if odd:
+            raise InputError(
+                f"every member of a fleet must be built alike; one has no `{odd[0]}` of the first one's shape"
+            )
+        row = torch.cat([held.pop(name).detach().reshape(-1) for name in self.shapes])
+        return row, {name: tensor.detach() for name, tensor in held.items()}
+
+    def named(self, rows: Tensor) -> Named:
+        """The trained parameters by name, shape (..., *shape): views of rows of shape (..., n)."""
+        pieces = rows.split([shape.numel() for shape in self.shapes.values()], dim=-1)
+        return {
+            name: piece.view((*rows.shape[:-1], *shape))
+            for (name, shape), piece in zip(self.shapes.items(), pieces, strict=True)
+        }
+
+    def leaves(self, rows: Tensor) -> Named:
+        """As :meth:`named`, for gradients to flow to."""
+        return {name: piece.requires_grad_() for name, piece in self.named(rows).items()}
+
+    def state(self, parameters: Named, others: Named) -> Named:
+        """Everything by every name that it has."""
+        held = parameters | others
+        return held | {alias: held[name] for alias, name in self.aliases.items()}
+
+    def outputs(self, parameters: Named, others: Named, inputs: Tensor) -> Any:
+        """What the model gives for a batch with these parameters, buffers and parameters that are not trained."""
+        return functional_call(self.model, self.state(parameters, others), (inputs,), tie_weights=False)
+
+    def loss(
+        self,
+        loss: SampleLoss,
+        parameters: Named,
+        others: Named,
+        inputs: Tensor,
+        targets: Tensor,
+        weights: Tensor | None = None,
+    ) -> Tensor:
+        """The mean loss of one network over its batch; running statistics are moved in place.
+
+        Args:
+            loss: of each sample.
+            parameters: the trained ones by name.
+            others: buffers and parameters that are not trained, by name.
+            inputs: shape (samples, ...).
+            targets: shape (samples, ...).
+            weights: the share of each sample in the mean, shape (samples,); by default all have the same.
+
+        Raises:
+            InputError: the loss is not one of samples.
+        """
+        self._count(weights)
+        losses = loss(self.outputs(parameters, others, inputs), targets)
+        self._count(None)
+        if losses.shape != inputs.shape[:1]:
+            raise InputError(
+                f"the loss of a fleet must give a number for each of the {len(inputs)} samples of a batch, but gave "
+                f'shape {tuple(losses.shape)}: take reduction="none", and the mean over everything else'
+            )
+        return losses.mean() if weights is None else (losses * weights).sum()
+
+    def _count(self, weights: Tensor | None) -> None:
+        for module in self.counting:
+            module.weights = weights
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rehearsal:
+    """What one update of one network tells about a fleet of them.
+
+    Attributes:
+        reached: the trained parameters that the loss depends on.
+        numbers: that are kept for the way back, per sample.
+        together: whether networks can be run together, each giving what it gives alone.
+    """
+
+    reached: frozenset[str]
+    numbers: float
+    together: bool
+
+
+def rehearse(network: Network, loss: SampleLoss, inputs: Tensor, targets: Tensor) -> Rehearsal:
+    """Run the model forth and back on a batch, alone and beside another; nothing of it is changed.
+
+    Raises:
+        InputError: the loss is not one of samples, or depends on no trained parameter.
+    """
+    row, others = network.split(network.model)
+    kept: dict[int, int] = {}
+
+    def count(tensor: Tensor) -> Tensor:
+        place = tensor.untyped_storage().data_ptr()
+        kept[place] = max(kept.get(place, 0), tensor.numel())
+        return tensor
+
+    leaves = network.leaves(row.clone())
+    with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+        alone = network.loss(loss, leaves, {name: tensor.clone() for name, tensor in others.items()}, inputs, targets)
+    if not alone.requires_grad:
+        raise InputError("the loss of a fleet depends on none of the model's trained parameters")
+    slopes = torch.autograd.grad(alone, list(leaves.values()), allow_unused=True)
+    reached = frozenset(name for name, slope in zip(leaves, slopes, strict=True) if slope is not None)
+    own = {leaf.untyped_storage().data_ptr() for leaf in leaves.values()}
+    beside = _beside(network, loss, row, others, inputs, targets)
+    return Rehearsal(
+        reached=reached,
+        numbers=sum(numbers for place, numbers in kept.items() if place not in own) / len(inputs),
+        together=all(_agree(one, other) for one, other in zip((alone, *slopes), beside, strict=True)),
+    )
+
+
+def _beside(
+    network: Network, loss: SampleLoss, row: Tensor, others: Named, inputs: Tensor, targets: Tensor
+) -> list[Tensor | None]:
+    """The loss and its gradients where a network is run beside one of half its parameters on the batch turned round.
+
+    None where they cannot be run so: random masks, recurrent layers, decisions that depend on values.
+    """
+    leaves = network.leaves(torch.stack([row, row / 2]))
+    twice = {name: torch.stack([tensor, tensor]) for name, tensor in others.items()}
+    batches = [torch.stack([tensor, tensor.flip(0)]) for tensor in (inputs, targets)]
+    try:
+        losses = vmap(partial(network.loss, loss))(leaves, twice, *batches)
+        slopes = torch.autograd.grad(losses.sum(), list(leaves.values()), allow_unused=True)
+    except (RuntimeError, ValueError):
+        return [None] * (1 + len(leaves))
+    return [None if both is None else both[0] for both in (losses, *slopes)]
+
+
+def _agree(one: Tensor | None, other: Tensor | None) -> bool:
+    """Whether two losses or gradients are the same to rounding, or both are none."""
+    if one is None or other is None:
+        return one is other
+    return bool((one - other).abs().max() <= AGREEMENT * one.abs().max())
+
+
+def recorded(run: Callable[..., Tensor], leaves: Named, others: Named, *batch: Tensor) -> Callable[..., Tensor]:
+    """A function of tensors as the list of operations that it is, without the calls that lead to them.
+
+    What a model or a loss decides in Python, it decides once.
+
+    Args:
+        run: the function.
+        leaves: its first argument at first.
+        others: its second; buffers are moved by every call.
+        batch: all others.
+    """
+    from torch.fx.experimental.proxy_tensor import make_fx  # takes a second
+
+    return make_fx(run)(leaves, {name: tensor.clone() for name, tensor in others.items()}, *batch)

@@ -1,0 +1,375 @@
+"""Fleets: each member against the same training alone, in plain torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import chain
+from typing import Any
+
+import pytest
+import torch
+from tests.test_device_discipline import DevicesGiven
+from torch import Tensor, nn
+
+from unstuck import fleet as fleets
+from unstuck.errors import InputError
+from unstuck.fleet import Fleet, Member, epochs, train_fleet
+from unstuck.fleet_network import Network, rehearse
+from unstuck.methods.schedule import inverse_square_root
+from unstuck.methods.update import adam, adamw, gradient_descent, heavy_ball, nesterov, rmsprop
+from unstuck.untouched import seeded
+
+SAMPLES, FEATURES, CLASSES, UPDATES = 40, 6, 3, 40
+
+Build = Callable[[], nn.Module]
+Optimizer = Callable[[Any], torch.optim.Optimizer]
+
+
+def table() -> tuple[Tensor, Tensor]:
+    """Features, shape (40, 6), and a class of three."""
+    generator = torch.Generator().manual_seed(3)
+    inputs = torch.randn(SAMPLES, FEATURES, generator=generator, dtype=torch.float64)
+    return inputs, torch.randint(0, CLASSES, (SAMPLES,), generator=generator)
+
+
+def cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
+    return nn.functional.cross_entropy(outputs, targets, reduction="none")
+
+
+def squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
+    return (outputs - nn.functional.one_hot(targets, CLASSES)).square().sum(1)
+
+
+def perceptron(*between: Callable[[], nn.Module]) -> Build:
+    def build() -> nn.Module:
+        # In front of a batch normalization a bias has no effect: its gradient is rounding, which Adam would walk on.
+        first = nn.Linear(FEATURES, 5, bias=not between)
+        return nn.Sequential(first, *(part() for part in between), nn.Tanh(), nn.Linear(5, CLASSES)).double()
+
+    return build
+
+
+class Images(nn.Module):
+    """The features as an image of 2 × 3, through a convolution and batch normalization of channels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution, self.norm = nn.Conv2d(1, 4, 2, bias=False), nn.BatchNorm2d(4, momentum=None)
+        self.head = nn.Linear(8, CLASSES)
+        self.double()
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        images = torch.relu(self.norm(self.convolution(inputs.view(-1, 1, 2, 3))))
+        outputs: Tensor = self.head(images.flatten(1))
+        return outputs
+
+
+class Tied(nn.Module):
+    """One matrix in two places, one layer frozen, one parameter that is used by nobody, one that is no module's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(FEATURES, FEATURES), nn.Linear(FEATURES, FEATURES)
+        self.second.weight = self.first.weight
+        self.head = nn.Linear(FEATURES, CLASSES)
+        self.head.requires_grad_(False)
+        self.unused, self.gain = nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(()))
+        self.double()
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        outputs: Tensor = self.head(self.gain * self.second(torch.tanh(self.first(inputs))))
+        return outputs
+
+
+class Recurrent(nn.Module):
+    """A recurrent network, which `vmap` cannot run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cells, self.head = nn.GRU(2, 4, batch_first=True), nn.Linear(4, CLASSES)
+        self.double()
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        outputs: Tensor = self.head(self.cells(inputs.view(-1, 3, 2))[0][:, -1])
+        return outputs
+
+
+MODELS: dict[str, Build] = {
+    "perceptron": perceptron(),
+    "batch norm": perceptron(lambda: nn.BatchNorm1d(5)),
+    "batch norm, plain": perceptron(lambda: nn.BatchNorm1d(5, affine=False, track_running_stats=False)),
+    "batch norm of images": Images,
+    "batch norm in eval mode": perceptron(lambda: nn.BatchNorm1d(5).eval()),
+    "layer norm": perceptron(lambda: nn.LayerNorm(5)),
+    "tied and frozen": Tied,
+    "recurrent": Recurrent,
+}
+
+MIXED: list[tuple[Member, Optimizer]] = [
+    (
+        Member(rule=adam(0.01), batch_size=8, seed=1),
+        lambda p: torch.optim.Adam(p, lr=0.01),
+    ),
+    (
+        Member(rule=adam(0.03, 0.5, 0.99, decay=0.1), batch_size=5, seed=2),
+        lambda p: torch.optim.Adam(p, lr=0.03, betas=(0.5, 0.99), weight_decay=0.1),
+    ),
+    (
+        Member(rule=heavy_ball(0.05), batch_size=20, seed=3, schedule=lambda update: inverse_square_root(update, 4)),
+        lambda p: torch.optim.SGD(p, lr=0.05, momentum=0.9),
+    ),
+    (
+        Member(rule=gradient_descent(0.1), batch_size=SAMPLES, seed=1, order=7),
+        lambda p: torch.optim.SGD(p, lr=0.1),
+    ),
+    (
+        Member(rule=nesterov(0.02, decay=0.01), batch_size=8, seed=1, order=8, loss=squared_error),
+        lambda p: torch.optim.SGD(p, lr=0.02, momentum=0.9, nesterov=True, weight_decay=0.01),
+    ),
+    (
+        Member(rule=adamw(0.01, decay=0.2), batch_size=13, seed=5, schedule=lambda update: 1 - update / UPDATES),
+        lambda p: torch.optim.AdamW(p, lr=0.01, weight_decay=0.2),
+    ),
+    (
+        Member(rule=rmsprop(0.003), batch_size=3, seed=6, loss=squared_error),
+        lambda p: torch.optim.RMSprop(p, lr=0.003),
+    ),
+]
+
+
+def alone(build: Build, member: Member, optimizer: Optimizer, updates: int = UPDATES) -> tuple[Tensor, nn.Module]:
+    """A plain loop: the losses, and the model at its end."""
+    inputs, targets = table()
+    with seeded(member.seed):
+        model = build()
+    walker = optimizer(model.parameters())
+    order = member.seed if member.order is None else member.order
+    batches = chain.from_iterable(epochs(SAMPLES, member.batch_size, order))
+    losses = []
+    for update, chosen in zip(range(updates), batches, strict=False):  # batches never end
+        walker.param_groups[0]["lr"] = float(member.rule.rate) * member.schedule(update)
+        walker.zero_grad()
+        loss = (member.loss or cross_entropy)(model(inputs[chosen]), targets[chosen]).mean()
+        torch.autograd.backward(loss)
+        walker.step()
+        losses.append(loss.detach())
+    return torch.stack(losses), model
+
+
+def train(build: Build, members: Sequence[Member], updates: int = UPDATES) -> Fleet:
+    return train_fleet(build, cross_entropy, *table(), members, updates)
+
+
+def check_against_alone(fleet: Fleet, build: Build) -> None:
+    for k, (member, optimizer) in enumerate(MIXED):
+        losses, model = alone(build, member, optimizer)
+        torch.testing.assert_close(fleet.losses[k], losses, rtol=1e-10, atol=1e-12)
+        found, expected = fleet.state(k), model.state_dict()
+        for name in expected:
+            torch.testing.assert_close(found[name], expected[name], rtol=1e-10, atol=1e-12, msg=f"{k}: {name}")
+    assert fleet.diverged == (None,) * len(MIXED)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_each_member_is_as_it_were_alone(name: str) -> None:
+    """Methods, rates, schedules, losses, seeds, orders and batch sizes all different."""
+    check_against_alone(train(MODELS[name], [member for member, _ in MIXED]), MODELS[name])
+
+
+@pytest.mark.parametrize("name", ["perceptron", "batch norm", "tied and frozen"])
+@pytest.mark.parametrize(("limit", "value"), [("NUMBERS", 1), ("NUMBERS", 300), ("RECORDED", 1), ("LOOK_EVERY", 7)])
+def test_sizes_change_how_and_not_what(name: str, limit: str, value: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each alone, a few at a time, with operations recorded, with other looks."""
+    monkeypatch.setattr(fleets, limit, value)
+    check_against_alone(train(MODELS[name], [member for member, _ in MIXED]), MODELS[name])
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_which_models_can_be_run_together(name: str) -> None:
+    inputs, targets = table()
+    rehearsal = rehearse(Network.of(MODELS[name]()), cross_entropy, inputs[:8], targets[:8])
+    assert rehearsal.together == (name != "recurrent")
+    assert "unused" not in rehearsal.reached
+
+
+def test_members_that_fit_are_run_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = 0
+
+    def counted(outputs: Tensor, targets: Tensor) -> Tensor:
+        nonlocal calls
+        calls += 1
+        return cross_entropy(outputs, targets)
+
+    members = [Member(rule=adam(0.01), batch_size=8, seed=seed) for seed in range(10)]
+    train_fleet(perceptron(), counted, *table(), members, 20)
+    assert calls < 20 + 10
+    monkeypatch.setattr(fleets, "NUMBERS", 1)
+    train_fleet(perceptron(), counted, *table(), members, 20)
+    assert calls > 10 * 20
+
+
+def test_a_member_that_diverges_disturbs_no_other() -> None:
+    calm = [Member(rule=gradient_descent(0.1), batch_size=8, seed=seed, loss=squared_error) for seed in range(3)]
+    wild = Member(rule=gradient_descent(100.0), batch_size=8, seed=9, loss=squared_error)
+    fleet = train(perceptron(nn.Identity), [calm[0], wild, *calm[1:]], 300)
+    losses, _ = alone(perceptron(nn.Identity), wild, lambda p: torch.optim.SGD(p, lr=100.0), 300)
+    first = losses.isfinite().tolist().index(False)
+    assert 0 < first < 300
+    assert fleet.diverged == (None, first, None, None)
+    assert bool(fleet.losses[1, first:].isnan().all())
+    assert bool(fleet.losses[1, :first].isfinite().all())
+    assert bool(fleet.parameters[1].isnan().all())
+    undisturbed = train(perceptron(nn.Identity), calm, 300)
+    torch.testing.assert_close(fleet.parameters[[0, 2, 3]], undisturbed.parameters, rtol=1e-10, atol=0)
+
+
+def test_a_gradient_that_is_not_finite_at_the_last_update() -> None:
+    """√|z| at z = 0: the loss is finite, its gradient is not."""
+
+    def steep(outputs: Tensor, targets: Tensor) -> Tensor:
+        return outputs.abs().sqrt().sum(1)
+
+    zero = {"0.weight": torch.zeros(CLASSES, FEATURES), "0.bias": torch.zeros(CLASSES)}
+    members = [
+        Member(rule=gradient_descent(0.1), batch_size=8, initial=zero),
+        Member(rule=gradient_descent(1e-9), batch_size=8),
+    ]
+    fleet = train_fleet(lambda: nn.Sequential(nn.Linear(FEATURES, CLASSES).double()), steep, *table(), members, 1)
+    assert fleet.diverged == (0, None)
+
+
+def test_all_diverged_ends_early() -> None:
+    calls = 0
+
+    def counted(outputs: Tensor, targets: Tensor) -> Tensor:
+        nonlocal calls
+        calls += 1
+        return squared_error(outputs, targets)
+
+    members = [Member(rule=gradient_descent(1e9), batch_size=8, seed=seed) for seed in range(2)]
+    fleet = train_fleet(perceptron(), counted, *table(), members, 5000)
+    assert None not in fleet.diverged
+    assert calls < 500
+
+
+# Seeds
+
+
+@pytest.mark.parametrize("name", ["perceptron", "recurrent"])
+def test_the_same_seeds_give_the_same(name: str) -> None:
+    """Bit for bit, whatever torch's own generator has been through; and it does not notice."""
+    members = [member for member, _ in MIXED]
+    first = train(MODELS[name], members)
+    torch.rand(7)
+    before = torch.get_rng_state()
+    second = train(MODELS[name], members)
+    torch.testing.assert_close(torch.get_rng_state(), before, rtol=0, atol=0)
+    torch.testing.assert_close(second.parameters, first.parameters, rtol=0, atol=0)
+    torch.testing.assert_close(second.losses, first.losses, rtol=0, atol=0)
+
+
+def test_masks_of_dropout_follow_the_order() -> None:
+    members = [Member(rule=adam(0.01), batch_size=8, seed=0, order=order) for order in (0, 0, 1)]
+    fleet = train(perceptron(lambda: nn.Dropout(0.5)), members)
+    torch.testing.assert_close(fleet.losses[0], fleet.losses[1], rtol=0, atol=0)
+    assert not torch.equal(fleet.losses[0], fleet.losses[2])
+    dry = train(perceptron(lambda: nn.Dropout(0.0)), members[:1])
+    assert not torch.allclose(fleet.losses[0], dry.losses[0])
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, SAMPLES])
+def test_an_epoch_meets_each_sample_once(batch_size: int) -> None:
+    source = epochs(SAMPLES, batch_size, 5)
+    first, second = next(source), next(source)
+    whole = SAMPLES // batch_size * batch_size
+    assert first.shape == (SAMPLES // batch_size, batch_size)
+    assert len(set(first.flatten().tolist())) == whole
+    assert first.tolist() != second.tolist()
+    assert first.tolist() == next(epochs(SAMPLES, batch_size, 5)).tolist()
+    assert first.tolist() != next(epochs(SAMPLES, batch_size, 6)).tolist()
+
+
+# What comes out
+
+
+def test_outputs_are_those_of_the_loaded_model_in_eval_mode() -> None:
+    build = MODELS["batch norm"]
+    fleet = train(build, [member for member, _ in MIXED])
+    inputs, _ = table()
+    outputs = fleet.outputs(inputs)
+    assert outputs.shape == (len(MIXED), SAMPLES, CLASSES)
+    for k in range(len(MIXED)):
+        model = build()
+        model.load_state_dict(fleet.state(k))
+        torch.testing.assert_close(outputs[k], model.eval()(inputs), rtol=1e-10, atol=1e-12)
+
+
+def test_initial_values_in_place_of_the_built_ones() -> None:
+    weight = torch.full((CLASSES, 5), 0.25, dtype=torch.float64)
+    members = [Member(rule=gradient_descent(1e-300), batch_size=8, initial={"2.weight": weight}), MIXED[0][0]]
+    fleet = train(perceptron(), members, 1)
+    torch.testing.assert_close(fleet.state(0)["2.weight"], weight, rtol=0, atol=0)
+    assert not torch.equal(fleet.state(1)["2.weight"], weight)
+
+
+def test_types_are_the_models() -> None:
+    inputs, targets = table()
+    build = lambda: nn.Sequential(nn.Linear(FEATURES, CLASSES))  # noqa: E731
+    fleet = train_fleet(build, cross_entropy, inputs.float(), targets, [member for member, _ in MIXED], 3)
+    assert fleet.parameters.dtype == torch.float32
+
+
+def test_tensors_are_made_where_the_model_is() -> None:
+    with DevicesGiven() as given:
+        train(MODELS["batch norm"], [member for member, _ in MIXED], 3)
+    assert not given.without
+
+
+# Bad input
+
+
+def member(batch_size: int = 8, **settings: Any) -> Member:
+    return Member(rule=gradient_descent(0.1), batch_size=batch_size, **settings)
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        (lambda: member(batch_size=0), "`batch_size`.*positive whole number; got 0"),
+        (lambda: train(perceptron(), []), "at least one member"),
+        (lambda: train(perceptron(), [member()], 0), "`updates`.*got 0"),
+        (lambda: train(perceptron(), [member(batch_size=41)]), "41 samples.*whole set of 40"),
+        (
+            lambda: train_fleet(perceptron(), cross_entropy, table()[0][:9], table()[1], [member()], 1),
+            "9 inputs and 40 targets",
+        ),
+        (
+            lambda: train_fleet(perceptron(), nn.CrossEntropyLoss(), *table(), [member()], 1),
+            r'each of the 8 samples.*shape \(\).*reduction="none"',
+        ),
+        (
+            lambda: train_fleet(perceptron(), lambda o, t: 0.0 * t, *table(), [member()], 1),
+            "depends on none",
+        ),
+        (
+            lambda: train(perceptron(), [member(initial={"9.weight": torch.zeros(1)})]),
+            r"`initial`.*`9.weight`.*the model holds `0.weight` \(5, 6\)",
+        ),
+        (lambda: train(lambda: nn.Tanh(), [member()]), "no parameters"),
+        (lambda: train(growing(), [member(), member(seed=1)]), "built alike"),
+    ],
+)
+def test_what_does_not_fit(call: Callable[[], Any], told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        call()
+
+
+def growing() -> Build:
+    """A function that builds another model every time."""
+    widths = iter(range(4, 10))
+
+    def build() -> nn.Module:
+        width = next(widths)
+        return nn.Sequential(nn.Linear(FEATURES, width), nn.Linear(width, CLASSES)).double()
+
+    return build
