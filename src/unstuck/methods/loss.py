@@ -40,8 +40,11 @@ Rows = Callable[[Tensor, Tensor], Tensor]
 
 
 def log_softmax(logits: Tensor) -> Tensor:
-    """ln p_k = z_k − ln Σ_j exp z_j over dimension 1; the largest logit is taken off first, so that none overflows."""
-    shifted = logits - logits.amax(1, keepdim=True)
+    """ln p_k = z_k − ln Σ_j exp z_j over dimension 1.
+
+    The largest logit is taken off first, so that none overflows; it cancels, and no gradient needs to go through it.
+    """
+    shifted = logits - logits.detach().amax(1, keepdim=True)
     return shifted - shifted.exp().sum(1, keepdim=True).log()
 
 
