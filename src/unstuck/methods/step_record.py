@@ -161,24 +161,24 @@ class Entries:
         weights = [np.full(count, size / count) for count, size in zip(counts, sizes.values(), strict=True)]
         return Entries(rates=rows[:, 0], strengths=rows[:, 1], signs=rows[:, 2], weights=np.concatenate(weights))
 
-    def rate_quantiles(self, shares: Sequence[float]) -> tuple[float, ...]:
-        """Of η/σ, over entries and steps."""
+    def rate_quantiles(self, shares: Sequence[float]) -> Floats:
+        """Of η/σ over the entries, shape (steps, shares)."""
         return self._quantiles(self.rates, shares)
 
     @property
-    def strength(self) -> float:
-        """The median of |m|/σ over entries and steps."""
-        return self._quantiles(self.strengths, (0.5,))[0]
+    def strength(self) -> Floats:
+        """The median of |m|/σ over the entries, shape (steps,)."""
+        return self._quantiles(self.strengths, (0.5,))[:, 0]
 
     @property
-    def agreement(self) -> float:
-        """The share of successive gradients with the same sign, of those that have a sign."""
-        same, counted = self._pairs
-        return _over(float((same * self.weights).sum()), float((counted * self.weights).sum()))
+    def agreement(self) -> list[float]:
+        """The share of entries that keep the sign of the step before, of those that have both; from the second on."""
+        same, counted = ((pairs * self.weights).sum(1) for pairs in self._pairs)
+        return [_over(part, whole) for part, whole in zip(same.tolist(), counted.tolist(), strict=True)]
 
     @cached_property
     def agreements(self) -> Floats:
-        """The same of each entry, shape (k,); not a number where a gradient had no sign."""
+        """How often each entry kept its sign, shape (k,): a share of the steps; not a number where it once had none."""
         same, counted = self._pairs
         shares: Floats = np.where(counted.all(0) & (len(same) > 0), same.sum(0) / max(1, len(same)), math.nan)
         return shares
@@ -197,6 +197,5 @@ class Entries:
         product = self.signs[1:] * self.signs[:-1]
         return product > 0, np.abs(product) > 0
 
-    def _quantiles(self, values: Floats, shares: Sequence[float]) -> tuple[float, ...]:
-        weights = np.broadcast_to(self.weights, values.shape)
-        return tuple(weighted_quantiles(values.ravel(), weights.ravel(), shares).tolist())
+    def _quantiles(self, values: Floats, shares: Sequence[float]) -> Floats:
+        return np.stack([weighted_quantiles(row, self.weights, shares) for row in values])

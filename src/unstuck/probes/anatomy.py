@@ -25,7 +25,7 @@ from unstuck.budget import Budget
 from unstuck.data import tensors_of
 from unstuck.errors import InputError
 from unstuck.methods.anatomy import observe
-from unstuck.methods.step_record import Entries, StepRecord, Sums, places, record, together
+from unstuck.methods.step_record import ENTRIES, Entries, StepRecord, places, record, together
 from unstuck.problem import Problem
 from unstuck.reading import Estimate, Reading, quantity
 from unstuck.vector import by_layer
@@ -71,32 +71,43 @@ class AnatomyReading(Reading):
     mismatch: float = quantity("", "largest difference between a step and what was read, over the step's length")
     updates: int = quantity("updates", "walked on a branch and read one by one")
     walked_first: int = quantity("updates", "walked before these, where the optimizer remembered nothing yet")
-    effective_rate: float = quantity("", "η/σ, median over the parameters")
-    rate_spread: float = quantity("", "η/σ at 95 % of the parameters over that at 5 %; 1 where all share a rate")
-    alignment: Estimate | None = quantity(
-        "", "cosine between the movement m and the present gradient; error: deviation over the updates"
+    effective_rate: Estimate | None = quantity(
+        "", "η/σ, median over the parameters; here and below the mean over the updates, with the deviation over them"
     )
+    rate_spread: Estimate | None = quantity(
+        "", "η/σ at 95 % of the parameters over that at 5 %; 1 where all share a rate"
+    )
+    alignment: Estimate | None = quantity("", "cosine between the movement m and the present gradient")
     momentum: Estimate | None = quantity(
-        "", "share of the step that earlier gradients carry, below 0 where they hold it back; error as above"
+        "", "share of the step that earlier gradients carry; below 0 where they hold it back"
     )
-    relative_step: Estimate | None = quantity("", "norm of the update over norm of the parameters; error as above")
-    agreement: float | None = quantity(
+    relative_step: Estimate | None = quantity("", "norm of the update over norm of the parameters")
+    agreement: Estimate | None = quantity(
         "", "share of successive gradients that agree in sign: 1 steady, 1/2 noise, 0 alternating"
     )
-    strength: float | None = quantity(
+    strength: Estimate | None = quantity(
         "", "|m|/σ, median: how much of its effective rate a parameter uses; none where the rule has no σ"
     )
-    steady_strength: float | None = quantity("", "the same of parameters whose signs agree in at least 3/4")
-    alternating_strength: float | None = quantity("", "the same of parameters whose signs agree in at most 1/4")
+    steady_strength: Estimate | None = quantity(
+        "",
+        "|m|/σ where signs agree in at least 3/4: median in the last update, with half the distance of the quartiles",
+    )
+    alternating_strength: Estimate | None = quantity("", "the same where signs agree in at most 1/4")
     layers: tuple[str, ...] = quantity("", "modules with parameters of their own, in the model's order")
     layer_effective_rate: tuple[float, ...] = quantity("", "median of η/σ in each")
-    layer_alignment: tuple[float, ...] = quantity("", "cosine of m and gradient in each, mean over the updates")
-    layer_momentum: tuple[float, ...] = quantity("", "share of each one's step that earlier gradients carry, likewise")
-    layer_relative_step: tuple[float, ...] = quantity("", "update over parameters in each, likewise")
+    layer_effective_rate_error: tuple[float, ...] = quantity("", "its deviation over the updates")
+    layer_alignment: tuple[float, ...] = quantity("", "cosine of m and gradient in each")
+    layer_alignment_error: tuple[float, ...] = quantity("", "its deviation over the updates")
+    layer_momentum: tuple[float, ...] = quantity("", "share of each one's step that earlier gradients carry")
+    layer_momentum_error: tuple[float, ...] = quantity("", "its deviation over the updates")
+    layer_relative_step: tuple[float, ...] = quantity("", "update over parameters in each")
+    layer_relative_step_error: tuple[float, ...] = quantity("", "its deviation over the updates")
     layer_agreement: tuple[float, ...] = quantity("", "share of successive gradients that agree in sign in each")
+    layer_agreement_error: tuple[float, ...] = quantity("", "its deviation over the updates")
     layer_strength: tuple[float, ...] = quantity("", "median of |m|/σ in each")
+    layer_strength_error: tuple[float, ...] = quantity("", "its deviation over the updates")
     layer_rates: tuple[tuple[float, ...], ...] = ()
-    """Quantiles of η/σ in each layer, at QUANTILES."""
+    """Quantiles of η/σ in each layer, at QUANTILES, mean over the updates."""
     signs: tuple[Signs, ...] = ()
 
     def draw(self) -> go.Figure:
@@ -104,8 +115,9 @@ class AnatomyReading(Reading):
         figure = self._by_layer(
             "Effective rates, layer by layer",
             x="effective rate η/σ",
-            summary=f"The median parameter walks at {self.effective_rate:.3g}; between the slowest and the fastest 5 % "
-            f"the rates differ by a factor of {self.rate_spread:.3g}.",
+            log_x=True,
+            summary=f"The median parameter walks at {_said(self.effective_rate)}; between the slowest and the fastest "
+            f"5 % the rates differ by a factor of {_said(self.rate_spread)}.",
         )
         lowest, low, middle, high, highest = (list(column) for column in zip(*self.layer_rates, strict=True))
         self._ranges(figure, lowest, highest, width=2, name="5 % to 95 %")
@@ -117,7 +129,6 @@ class AnatomyReading(Reading):
             name="median",
             marker={"color": plot.COLOURS["opposite"], "size": 9, "symbol": "diamond"},
         )
-        figure.update_xaxes(type="log")
         return figure
 
     def pictures(self) -> Mapping[str, go.Figure]:
@@ -125,8 +136,8 @@ class AnatomyReading(Reading):
         signs = {"signs": self._signs()} if self.signs else {}
         return {"rates": self.draw(), "movements": self._movements(), "lengths": self._lengths(), **signs}
 
-    def _by_layer(self, title: str, *, x: str, summary: str) -> go.Figure:
-        figure = plot.figure(title=title, x=x, y="", summary=summary)
+    def _by_layer(self, title: str, *, x: str, summary: str, log_x: bool = False) -> go.Figure:
+        figure = plot.figure(title=title, x=x, y="", summary=summary, log_x=log_x)
         figure.update_yaxes(type="category", autorange="reversed")
         figure.update_layout(height=FRAME + ROW * len(self.layers))
         return figure
@@ -160,6 +171,7 @@ class AnatomyReading(Reading):
         figure = self._by_layer(
             "How long a step is beside the weights",
             x="|change| / |θ|",
+            log_x=True,
             summary=f"Over all parameters |change| / |θ| is {_said(self.relative_step)}.",
         )
         figure.add_scatter(
@@ -169,7 +181,6 @@ class AnatomyReading(Reading):
             name="update over weights",
             marker={"color": plot.COLOURS["accent"], "size": 9},
         )
-        figure.update_xaxes(type="log")
         return figure
 
     def _signs(self) -> go.Figure:
@@ -187,9 +198,8 @@ class AnatomyReading(Reading):
         return figure
 
 
-def _said(value: Estimate | float | None) -> str:
-    number = value.value if isinstance(value, Estimate) else value
-    return "not known" if number is None else f"{number:.2g}"
+def _said(estimate: Estimate | None) -> str:
+    return "not known" if estimate is None else f"{estimate.value:.2g}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,37 +229,65 @@ class Anatomy:
         moved = {name: p for name, p in view.point.items() if all(name in record.sums for record in records)}
         if not moved:
             raise InputError("anatomy: the optimizer moves none of the model's parameters; see the probe `wiring`")
-        sums, entries = _of(records, moved)
-        layers = {name: _of(records, part) for name, part in by_layer(moved).items()}
-        slowest, _, typical, _, fastest = entries.rate_quantiles(QUANTILES)
+        whole = _Part(records, moved)
+        layers = {name: _Part(records, part) for name, part in by_layer(moved).items()}
+        rates, rate_errors = _column([layer.effective_rate for layer in layers.values()])
+        alignments, alignment_errors = _column([layer.alignment for layer in layers.values()])
+        momenta, momentum_errors = _column([layer.momentum for layer in layers.values()])
+        steps, step_errors = _column([layer.relative_step for layer in layers.values()])
+        agreements, agreement_errors = _column([layer.agreement for layer in layers.values()])
+        strengths, strength_errors = _column([layer.strength for layer in layers.values()])
         return AnatomyReading(
             update=view.update,
             samples=len(records) * branch.accumulate * branch.data.batch_size,
-            notes=_notes(records, first, branch.optimizer),
+            notes=_notes(records, first, branch.optimizer, whole.entries),
             optimizer=type(branch.optimizer).__name__,
-            read_from=FROM_STATE if records[-1].from_state else FROM_UPDATES,
+            read_from=FROM_STATE if all(record.from_state for record in records) else FROM_UPDATES,
             mismatch=max(record.mismatch for record in records),
             updates=len(records),
             walked_first=first,
-            effective_rate=typical,
-            rate_spread=fastest / slowest if slowest > 0 else math.nan,
-            alignment=_estimate([each.alignment for each in sums]),
-            momentum=_estimate([each.momentum for each in sums]),
-            relative_step=_estimate([each.relative_step for each in sums]),
-            agreement=_known(entries.agreement),
-            strength=_known(entries.strength),
-            steady_strength=_median(entries, entries.agreements >= STEADY),
-            alternating_strength=_median(entries, entries.agreements <= ALTERNATING),
+            effective_rate=whole.effective_rate,
+            rate_spread=whole.rate_spread,
+            alignment=whole.alignment,
+            momentum=whole.momentum,
+            relative_step=whole.relative_step,
+            agreement=whole.agreement,
+            strength=whole.strength,
+            steady_strength=_median(whole.entries, whole.entries.agreements >= STEADY),
+            alternating_strength=_median(whole.entries, whole.entries.agreements <= ALTERNATING),
             layers=tuple(layers),
-            layer_effective_rate=tuple(e.rate_quantiles((0.5,))[0] for _, e in layers.values()),
-            layer_alignment=tuple(_mean([each.alignment for each in s]) for s, _ in layers.values()),
-            layer_momentum=tuple(_mean([each.momentum for each in s]) for s, _ in layers.values()),
-            layer_relative_step=tuple(_mean([each.relative_step for each in s]) for s, _ in layers.values()),
-            layer_agreement=tuple(e.agreement for _, e in layers.values()),
-            layer_strength=tuple(e.strength for _, e in layers.values()),
-            layer_rates=tuple(e.rate_quantiles(QUANTILES) for _, e in layers.values()),
-            signs=_signs(entries),
+            layer_effective_rate=rates,
+            layer_effective_rate_error=rate_errors,
+            layer_alignment=alignments,
+            layer_alignment_error=alignment_errors,
+            layer_momentum=momenta,
+            layer_momentum_error=momentum_errors,
+            layer_relative_step=steps,
+            layer_relative_step_error=step_errors,
+            layer_agreement=agreements,
+            layer_agreement_error=agreement_errors,
+            layer_strength=strengths,
+            layer_strength_error=strength_errors,
+            layer_rates=tuple(layer.rates for layer in layers.values()),
+            signs=_signs(whole.entries),
         )
+
+
+class _Part:
+    """A layer, or the whole model: what was recorded of its tensors together, as means over the updates."""
+
+    def __init__(self, records: Sequence[StepRecord], tensors: Mapping[str, Tensor]) -> None:
+        sums = [together(record.sums[name] for name in tensors) for record in records]
+        self.entries = Entries.of(records, {name: tensor.numel() for name, tensor in tensors.items()})
+        quantiles = self.entries.rate_quantiles(QUANTILES)
+        self.rates: tuple[float, ...] = tuple(quantiles.mean(0).tolist())
+        self.effective_rate = _estimate(quantiles[:, 2].tolist())
+        self.rate_spread = _estimate([high / low if low > 0 else math.nan for low, *_, high in quantiles.tolist()])
+        self.alignment = _estimate([each.alignment for each in sums])
+        self.momentum = _estimate([each.momentum for each in sums])
+        self.relative_step = _estimate([each.relative_step for each in sums])
+        self.agreement = _estimate(self.entries.agreement)
+        self.strength = _estimate(self.entries.strength.tolist())
 
 
 def _remembers(optimizer: torch.optim.Optimizer) -> bool:
@@ -275,14 +313,10 @@ def _walked(view: View, branch: Problem, first: int, updates: int) -> list[StepR
     return records
 
 
-def _of(records: Sequence[StepRecord], part: Mapping[str, Tensor]) -> tuple[list[Sums], Entries]:
-    """What was recorded of some parameter tensors together: sums step by step, and their entries."""
-    sums = [together(record.sums[name] for name in part) for record in records]
-    return sums, Entries.of(records, {name: tensor.numel() for name, tensor in part.items()})
-
-
-def _known(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+def _column(estimates: Sequence[Estimate | None]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Values and errors; not numbers where there is none."""
+    known = [estimate or Estimate(math.nan, math.nan) for estimate in estimates]
+    return tuple(estimate.value for estimate in known), tuple(estimate.error for estimate in known)
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -298,9 +332,12 @@ def _estimate(values: Sequence[float]) -> Estimate | None:
     return Estimate(mean, _mean([(value - mean) ** 2 for value in values]) ** 0.5)
 
 
-def _median(entries: Entries, chosen: NDArray[np.bool_]) -> float | None:
+def _median(entries: Entries, chosen: NDArray[np.bool_]) -> Estimate | None:
     found = entries.quartiles(chosen)
-    return None if found is None else _known(found[1][1])
+    if found is None or not all(map(math.isfinite, found[1])):
+        return None
+    low, middle, high = found[1]
+    return Estimate(middle, (high - low) / 2)
 
 
 def _signs(entries: Entries) -> tuple[Signs, ...]:
@@ -315,7 +352,9 @@ def _signs(entries: Entries) -> tuple[Signs, ...]:
     )
 
 
-def _notes(records: Sequence[StepRecord], first: int, optimizer: torch.optim.Optimizer) -> tuple[str, ...]:
+def _notes(
+    records: Sequence[StepRecord], first: int, optimizer: torch.optim.Optimizer, entries: Entries
+) -> tuple[str, ...]:
     name, notes = type(optimizer).__name__, []
     if first:
         notes.append(
@@ -325,5 +364,9 @@ def _notes(records: Sequence[StepRecord], first: int, optimizer: torch.optim.Opt
         notes.append(
             f"{name} is read through the updates that it makes, as if it divided by nothing: its formula is not known "
             "here, or does not tell these updates. So σ is 1, and what earlier gradients carry cannot be told apart."
+        )
+    if (entries.weights > 1).any():
+        notes.append(
+            f"Of tensors with more than {ENTRIES:,} entries so many, drawn at random, stand for all in medians."
         )
     return tuple(notes)
