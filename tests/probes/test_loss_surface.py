@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from unstuck.errors import InputError
 from unstuck.probes.loss_surface import LossSurface, LossSurfaceReading
 from unstuck.problem import Problem
+from unstuck.reading import Estimate
 
 
 def read(problem: Problem, probe: LossSurface | None = None) -> LossSurfaceReading:
@@ -81,10 +82,20 @@ def test_the_sample_that_is_answered_worst_is_shown_and_the_others_are_counted()
     rows = [[5.0, 0.0, -1000.0], [0.0, 1.0, -1000.0], [8.0, 0.0, -1000.0], [0.0, 9.0, -1000.0]]
     reading = read(logits(*rows, classes=[0, 0, 1, 0]))
     assert (reading.right, reading.own) == (0, (0.0, 9.0))
-    assert reading.wrong == pytest.approx(0.75)
-    assert reading.flat == pytest.approx(2 / 3)
+    assert (reading.wrong, reading.flat) == (Estimate(0.75, 0.0), Estimate(2 / 3, 0.0))
     right = read(logits([5.0, 0.0, -1000.0], classes=[0]))
-    assert (right.wrong, right.flat) == (0.0, None)
+    assert (right.wrong, right.flat) == (Estimate(0.0, 0.0), None)
+
+
+def test_shares_of_a_part_of_the_data_have_their_error() -> None:
+    """Every third of 900 samples is wrong; 512 are looked at."""
+    rows = [[1.0, 0.0, -1000.0]] * 900
+    reading = read(logits(*rows, classes=[int(number % 3 == 0) for number in range(900)]))
+    assert reading.samples == 512
+    assert reading.wrong is not None
+    share = reading.wrong.value
+    assert reading.wrong.error == pytest.approx(math.sqrt(share * (1 - share) / 512))
+    assert abs(share - 1 / 3) < 3 * reading.wrong.error
 
 
 def test_the_plane_reaches_the_sample() -> None:
@@ -141,7 +152,8 @@ def test_pixels_are_samples() -> None:
     reading = read(of(Given(), nn.CrossEntropyLoss(), scores, targets, descent()))
     errors = F.cross_entropy(scores, targets, reduction="none")
     assert reading.cross_entropy == pytest.approx(float(errors.max()))
-    assert reading.wrong == pytest.approx(float((scores.argmax(1) != targets).double().mean()))
+    assert reading.wrong is not None
+    assert reading.wrong.value == pytest.approx(float((scores.argmax(1) != targets).double().mean()))
 
 
 def regression() -> Problem:

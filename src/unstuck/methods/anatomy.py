@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -250,12 +250,17 @@ def _averaged(given: _Given, scale: Tensor | float) -> Anatomy:
 
 
 def _adam(given: _Given) -> Anatomy:
-    """σ = √(V/(1 − β₂ᵗ)) + ε, V the largest so far for AMSGrad. Kingma and Ba 2015; AdamW as well."""
+    """σ = √(V/(1 − β₂ᵗ)) + ε, V the largest so far for AMSGrad. Kingma and Ba 2015."""
     memory = given.betas[1]
     squares = given.squares("exp_avg_sq", memory)
     if given.group["amsgrad"]:
         squares = torch.maximum(given.kept("max_exp_avg_sq"), squares)
     return _averaged(given, (squares / (1 - memory**given.updates)).sqrt() + given.setting("eps"))
+
+
+def _adamw(given: _Given) -> Anatomy:
+    """As Adam, the decay left out of g. Loshchilov and Hutter 2019."""
+    return _adam(replace(given, group={**given.group, "decoupled_weight_decay": True}))  # torch 2.6 does not say so
 
 
 def _radam(given: _Given) -> Anatomy:
@@ -333,7 +338,7 @@ def _readers() -> Mapping[type, Reader]:
         torch.optim.Adagrad: _adagrad,
         torch.optim.RMSprop: _rmsprop,
         torch.optim.Adam: _adam,
-        torch.optim.AdamW: _adam,
+        torch.optim.AdamW: _adamw,
         torch.optim.RAdam: _radam,
         torch.optim.NAdam: _nadam,
         torch.optim.Adamax: _adamax,

@@ -23,7 +23,7 @@ from unstuck.errors import InputError
 from unstuck.forward import split
 from unstuck.methods.logits import logits_at
 from unstuck.methods.loss import LOSSES, Loss, softmax
-from unstuck.reading import Reading, quantity
+from unstuck.reading import Estimate, Reading, quantity
 from unstuck.view import View
 
 ENTROPY, SQUARES = LOSSES["cross-entropy"], LOSSES["squared-error-on-softmax"]
@@ -66,9 +66,9 @@ class LossSurfaceReading(Reading):
     corner_ratio: float | None = quantity(
         "", "how much steeper cross-entropy is where the plane is most wrong: first logit lowest, second highest"
     )
-    wrong: float | None = quantity("", "share of the samples that are answered wrongly")
-    flat: float | None = quantity(
-        "", "share of these at which the squared error is less than 1/100 as steep as cross-entropy"
+    wrong: Estimate | None = quantity("", "share of the samples that are answered wrongly, and its standard error")
+    flat: Estimate | None = quantity(
+        "", "share of these at which the squared error is less than 1/100 as steep as cross-entropy; error as above"
     )
     logits: tuple[float, ...] = ()
     surfaces: tuple[Surface, ...] = ()
@@ -194,8 +194,8 @@ class _Seen:
 
     logits: Tensor
     wanted: Tensor
-    wrong: float
-    flat: float | None
+    wrong: Estimate
+    flat: Estimate | None
 
 
 def _look(view: View) -> _Seen | str:
@@ -219,7 +219,18 @@ def _look(view: View) -> _Seen | str:
         gentle = SQUARES.slope(z, y).norm(dim=1) < FLAT * ENTROPY.slope(z, y).norm(dim=1)
         wrong, flat, count = wrong + int(false.sum()), flat + int((false & gentle).sum()), count + len(z)
     _, logits, wanted = max(worst, key=lambda answer: answer[0])
-    return _Seen(logits=logits, wanted=wanted, wrong=wrong / count, flat=flat / wrong if wrong else None)
+    return _Seen(
+        logits=logits,
+        wanted=wanted,
+        wrong=_share(wrong, count, exact=view.exhaustive),
+        flat=_share(flat, wrong, exact=view.exhaustive) if wrong else None,
+    )
+
+
+def _share(part: int, whole: int, *, exact: bool) -> Estimate:
+    """A share p of n samples, with √(p (1 − p)/n); exact where they are all there is."""
+    share = part / whole
+    return Estimate(share, 0.0 if exact else math.sqrt(share * (1 - share) / whole))
 
 
 def _none(view: View, because: str) -> LossSurfaceReading:
