@@ -147,8 +147,14 @@ class Record:
                 f"({_told(error)}); train anew"
             ) from error
 
-    def cut(self, size: int) -> None:
-        """Cut the curve off after so many bytes: what follows is made again, and may end within a row."""
+    def go_on(self, recipe: str, size: int) -> None:
+        """Cut the curve off after so many bytes: what follows is made again, and may end within a row.
+
+        Args:
+            recipe: its text, for as many updates as are asked for now.
+            size: of the rows that stay.
+        """
+        (self.folder / RECIPE).write_text(recipe, encoding="utf-8")
         os.truncate(self.folder / CURVE, size)
 
 

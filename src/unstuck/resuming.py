@@ -49,7 +49,7 @@ def taken_up(problem: Problem, folder: Path, asked: Recipe, *, target: str | Non
     course.go_on_from(checkpoint, made)
     with course.branch.ranks.together():
         if course.branch.ranks.rank == 0:
-            record.cut(size)
+            record.go_on(course.recipe.toml(), size)
             course.record = record
     return course
 

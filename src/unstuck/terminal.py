@@ -199,6 +199,9 @@ def _training(console: Console, document: Document) -> None:
     if document["prescription"] is not None:
         for step in document["prescription"]["steps"]:
             _indented(console, f"With {step['remedy']}: {step['says']}.")
+    methods = {key: value for key, value in document["recipe"].items() if key not in ("updates", "seed")}
+    if methods:
+        _indented(console, f"With {words.settings(methods)}.")
     if curve:
         ends = " to ".join(words.measured({**row, "value": row["loss"]}) for row in (curve[0], curve[-1]))
         _indented(console, f"The loss of a batch went from {ends} in {document['cost']['updates']} updates.")

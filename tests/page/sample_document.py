@@ -79,7 +79,8 @@ def train_document() -> Document:
         for update in UPDATES
     ]
     final = {"train_loss": 0.0912, "valid_loss": None, "train_accuracy": 0.981, "valid_accuracy": None}
-    return kept | {"final": final, "curve": curve}
+    recipe = {"updates": 5_040, "seed": 0, "optimizer": "adam", "rate": 0.001, "warm-up": 100}
+    return kept | {"recipe": recipe, "final": final, "curve": curve}
 
 
 def _problem(name: str) -> Document:

@@ -228,6 +228,8 @@ def test_the_diagnosed_cause_is_open_and_the_others_are_folded() -> None:
         ({"value": 3.35e-5, "error": 2.1e-6}, "(3.35 ± 0.21) × 10⁻⁵"),
         ({"value": 0.871, "error": [0.85, 0.89]}, "0.871 (0.850 to 0.890)"),
         ({"value": 1.2e8, "error": [1.0e8, 1.4e8]}, "1.20 (1.00 to 1.40) × 10⁸"),
+        ({"value": 1250.0, "error": [410.0, None]}, "1,250 (at least 410)"),
+        ({"value": None, "error": [410.0, None], "non_finite": True}, "at least 410"),
         ({"value": -1e-9, "error": 2.0}, "0.0 ± 2.0"),
         ({"value": 12_345.6}, "12,350"),
         ({"value": 9.99996}, "10"),
@@ -271,6 +273,7 @@ def test_what_is_missing_is_said() -> None:
 def test_a_training_shows_its_end_and_its_curve() -> None:
     text = text_of(train_document())
     assert "Training of digits-mlp for 5,040 updates" in text
+    assert "How it was trained updates 5,040 seed 0 optimizer adam rate 0.001 warm up 100" in text
     assert "train loss 0.0912 valid loss —" in text
     assert "The loss goes from 2.35 at update 0 to 0.09213 at update 240." in text
     assert "Gradient norm" in text

@@ -86,7 +86,7 @@ def train(
     delivery = Delivery(out=resume or out, json_file=json_file, begun=resume is not None)
     if resume is not None:
         _check_alone(out=out, prescription=prescription)
-        if _finished(resume, json_file):
+        if _finished(resume, json_file, quiet=quiet):
             return
     interrupted = False
     with watching(quiet) as (progress, watcher):
@@ -106,6 +106,8 @@ def train(
         document = training.train_document(course.problem, trained, target=course.origin["target"])
     if trained.broke_at is not None:
         say(document["notes"][-1])
+    if interrupted and course.every and not quiet:
+        say(f"go on with it by: unstuck train --resume {delivery.out}")
     page = deliver(delivery, document, quiet=quiet, interrupted=interrupted)
     if page is not None:
         weights = training.save_weights(trained, page.parent)
@@ -151,7 +153,7 @@ def _check_alone(**given: Path | None) -> None:
             raise InputError(f"--{name} {value}: a resumed training has its own; leave it out")
 
 
-def _finished(run: Path, json_file: Path | None) -> bool:
+def _finished(run: Path, json_file: Path | None, *, quiet: bool) -> bool:
     """Tell the result of a training that there is nothing left of; gives whether it is one."""
     from unstuck import resuming, terminal
     from unstuck.report import read_document
@@ -159,7 +161,8 @@ def _finished(run: Path, json_file: Path | None) -> bool:
     if not resuming.is_finished(run):
         return False
     document = read_document(run)
-    say(f"{run}: this training is finished; nothing was done")
+    if not quiet:
+        say(f"{run}: this training is finished; nothing was done")
     if json_file is not None and speaks():
         write_json(document, json_file)
     if json_file != STANDARD_OUTPUT and speaks():
