@@ -139,9 +139,7 @@ def test_weighing_by_curvature_is_the_same_with_another_product() -> None:
 
 
 def agreement_of(gradients: Floats, population: float = math.inf) -> Agreement:
-    found = agreement(gradients @ gradients.T, population=population)
-    assert found is not None
-    return found
+    return agreement(gradients @ gradients.T, population=population)
 
 
 def test_agreement_is_the_mean_over_all_pairs() -> None:
@@ -175,6 +173,18 @@ def test_classes_that_cancel_agree_no_more_than_noise_does() -> None:
     assert found.cosine.value == pytest.approx(found.cosine_of_noise, abs=0.01)
 
 
+def test_a_few_long_gradients_do_not_make_the_short_ones_agree() -> None:
+    """A hundred short ones in all directions beside ten long ones, whose mean is longer than the short ones are."""
+    random = np.random.default_rng(9)
+    gradients = np.concatenate([random.standard_normal((100, 5)), 300.0 * random.standard_normal((10, 5))])
+    found = agreement_of(gradients)
+    assert np.linalg.norm(gradients.mean(0)) > 5.0
+    centred = gradients - gradients.mean(0)
+    assert (centred[:100] @ centred[:100].T > 0).mean() > 0.9  # as they would without their mean
+    assert found.share_of_noise == pytest.approx(found.share.value, abs=0.05)
+    assert found.cosine_of_noise == pytest.approx(found.cosine.value, abs=0.05)
+
+
 def test_a_common_part_shows_against_the_null() -> None:
     gradients = drawn(np.full(10, 1.0), 100, 1, np.random.default_rng(8))
     found = agreement_of(gradients)
@@ -187,8 +197,11 @@ def test_a_common_part_shows_against_the_null() -> None:
 
 
 def test_gradients_of_zero_agree_with_none() -> None:
-    assert agreement(np.zeros((3, 3))) is None
-    assert agreement(np.ones((1, 1))) is None
+    nothing, alone = agreement(np.zeros((3, 3))), agreement(np.ones((1, 1)))
+    assert (nothing.cosine.value, nothing.share.value, nothing.share_of_noise) == (0.0, 0.5, 0.5)
+    assert math.isnan(alone.cosine.value)
+    assert alone.cosine.standard_error == math.inf
+    assert len(alone.cosines) == 0
     found = agreement_of(np.array([[1.0], [1.0], [0.0]]))
     assert found.cosine.value == pytest.approx(1 / 3)
     assert found.share.value == pytest.approx(2 / 3)

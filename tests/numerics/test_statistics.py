@@ -186,6 +186,8 @@ def test_a_ratio_over_what_may_be_zero_has_no_upper_end() -> None:
     assert 0.0 < found.interval.low < found.value
     assert ratio_of_means([1.0, 2.0], [-1.0, -2.0]).value == math.inf
     assert ratio_of_means([1.0], [2.0]).interval.high == math.inf
+    below = ratio_of_means([5.0, 6.0, 5.5, 6.5], [-1.0, -1.1, -0.9, -1.0])  # by chance, of what cannot be negative
+    assert (below.value, below.interval.low, below.interval.high) == (math.inf, 0.0, math.inf)
     with pytest.raises(ValueError, match="got 1 and 2"):
         ratio_of_means([1.0], [2.0, 3.0])
 

@@ -128,13 +128,13 @@ class Agreement:
 
     The gradients of one class may well agree where those of all classes cancel, and many small ones may agree where a
     few large ones point the other way. So the null is not a cosine of 0 and a half of the pairs, but what the same
-    gradients show once their mean is taken out.
+    gradients show without their common part: g_i − ḡ ‖g_i‖ / mean ‖g‖, whose mean is zero.
 
     Attributes:
         cosine: mean over all pairs.
         share: of all pairs, those whose inner product is positive, ties counting half.
         cosines: of all pairs, shape (pairs,).
-        cosines_of_noise, cosine_of_noise, share_of_noise: the same without the mean.
+        cosines_of_noise, cosine_of_noise, share_of_noise: the same without the common part.
     """
 
     cosine: Mean
@@ -145,10 +145,11 @@ class Agreement:
     cosines_of_noise: Floats
 
 
-def agreement(products: Floats, *, population: float = math.inf) -> Agreement | None:
-    """Agreement of m gradients, two or more, each of as many samples; None where all are zero.
+def agreement(products: Floats, *, population: float = math.inf) -> Agreement:
+    """Agreement of m gradients, each of as many samples.
 
-    Standard errors are the jackknife's over the gradients. A gradient of zero agrees with none and differs from none.
+    Standard errors are the jackknife's over the gradients. A gradient of zero agrees with none and differs from none;
+    of one gradient alone nothing is known.
 
     Args:
         products: K, shape (m, m), symmetric.
@@ -159,35 +160,48 @@ def agreement(products: Floats, *, population: float = math.inf) -> Agreement | 
     """
     if not np.isfinite(products).all():
         raise ValueError("expected finite gradients; some are not")
-    count, rows = len(products), products.mean(1)
-    size = float(products.diagonal().mean())
-    if count < 2 or size == 0.0:
-        return None
-    bias = (size - float(rows.mean())) / (count - 1)  # (g_i − ḡ)·(g_j − ḡ) is s²/m too small
-    centred = products - rows[:, None] - rows + rows.mean() + bias
+    count, size = len(products), float(products.diagonal().mean())
+    alone = _without_common_part(products)
     left = math.sqrt(max(0.0, 1.0 - count / population))
-    cosines, of_noise = (_cosines(each, ROUNDING * size) for each in (products, centred))
+    cosines, of_noise = (_cosines(each, ROUNDING * size) for each in (products, alone))
     pairs = np.triu_indices(count, 1)
     return Agreement(
         cosine=_over_pairs(cosines, left),
-        share=_over_pairs((np.sign(cosines) + 1.0) / 2.0, left),
+        share=_over_pairs(_agree(cosines), left),
         cosines=cosines[pairs],
-        cosine_of_noise=float(of_noise[pairs].mean()),
-        share_of_noise=float((np.sign(of_noise[pairs]) + 1.0).mean() / 2.0),
+        cosine_of_noise=_over_pairs(of_noise, left).value,
+        share_of_noise=_over_pairs(_agree(of_noise), left).value,
         cosines_of_noise=of_noise[pairs],
     )
 
 
+def _without_common_part(products: Floats) -> Floats:
+    """Inner products of g_i − ḡ s_i, s_i = ‖g_i‖ / mean ‖g‖, the common part taken from products of different ones."""
+    lengths = np.sqrt(products.diagonal())
+    shares = lengths / max(float(lengths.mean()), np.finfo(np.float64).tiny)
+    along = (products.sum(1) - products.diagonal()) / max(1, len(products) - 1)  # g_i·ḡ
+    one_sided = np.outer(along, shares)
+    alone: Floats = products - one_sided - one_sided.T + np.outer(shares, shares) * along.mean()
+    return alone
+
+
 def _cosines(products: Floats, rounding: float) -> Floats:
     """Products over norms, within −1 and 1; products within rounding are zero."""
-    norms = np.sqrt(np.maximum(products.diagonal(), rounding))
+    norms = np.sqrt(np.maximum(products.diagonal(), max(rounding, np.finfo(np.float64).tiny)))
     cosines: Floats = np.clip(products / norms[:, None] / norms, -1.0, 1.0)
     return np.where(np.abs(products) > rounding, cosines, 0.0)
+
+
+def _agree(cosines: Floats) -> Floats:
+    agree: Floats = (np.sign(cosines) + 1.0) / 2.0
+    return agree
 
 
 def _over_pairs(values: Floats, left: float) -> Mean:
     """The mean of a symmetric matrix off its diagonal, with the jackknife's error times what is ``left`` of it."""
     count = len(values)
+    if count < 2:
+        return Mean(value=math.nan, standard_error=math.inf, count=count)
     rows = values.sum(1) - values.diagonal()
     value = float(rows.sum() / (count * (count - 1)))
     if count < FEWEST:

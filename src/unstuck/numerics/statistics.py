@@ -254,6 +254,8 @@ def _fieller(x: Floats, y: Floats, t: float) -> tuple[float, float]:
     top, bottom = float(x.mean()), float(y.mean())
     square, half, constant = bottom**2 - float(yy), top * bottom - float(xy), top**2 - float(xx)
     discriminant = half * half - square * constant
+    if square > 0.0 and bottom < 0.0 < top:  # a denominator that cannot be negative is, beyond its error
+        return 0.0, math.inf
     if square > 0.0:  # the denominator differs from zero: the set lies between the roots
         root = math.sqrt(max(0.0, discriminant))
         return max(0.0, (half - root) / square), max(0.0, (half + root) / square)
