@@ -8,18 +8,16 @@ Lecture chapters 2 and 3.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import islice
 
 import torch
 from torch import Tensor, nn
 from torch.func import vmap
 
 from unstuck.errors import InputError
-from unstuck.fleet_network import Named, Network, Rehearsal, SampleLoss, recorded, rehearse
+from unstuck.fleet_network import Named, Network, Rehearsal, SampleLoss, rehearse
 from unstuck.methods.schedule import Constant, Schedule
 from unstuck.methods.update import Rule, Setting, stack, start, step
 from unstuck.untouched import derived_seed, generators_kept, in_mode, seed_all
@@ -29,9 +27,6 @@ LOOK_EVERY = 64
 
 NUMBERS = 2**22
 """Parameters and kept activations of networks that are walked together: as many as a processor has at hand."""
-
-RECORDED = 2**14
-"""Updates of all members of a group together from which on it pays to record what vmap does, a second at most."""
 
 FILLED = 32
 """Samples to which a smaller batch is filled up; larger ones are at most doubled."""
@@ -272,9 +267,7 @@ def _walk(course: _Course, members: Sequence[Member], rows: Tensor, others: Name
         if course.seeded:
             seed_all(derived_seed(_order_of(members[0]), update))
         drawn = order[update % LOOK_EVERY]
-        batch = [data.index_select(0, drawn).unflatten(0, (*together, -1)) for data in (course.inputs, course.targets)]
-        if update == 0 and together and len(members) * updates >= RECORDED:
-            run = recorded(run, leaves, others, *batch, *shares)
+        batch = (data.index_select(0, drawn).unflatten(0, (*together, -1)) for data in (course.inputs, course.targets))
         found = run(leaves, others, *batch, *shares)
         slopes = torch.autograd.grad(found.sum(), list(leaves.values()), materialize_grads=True)
         for piece, slope in zip(pieces.values(), slopes, strict=True):
@@ -293,18 +286,20 @@ def _orders(members: Sequence[Member], samples: int, count: int) -> Iterator[Ten
 
     A member with a smaller batch fills it up with its first sample, which is then not counted.
     """
-    largest = max(member.batch_size for member in members)
     sources = [epochs(samples, member.batch_size, _order_of(member)) for member in members]
     rest = [next(source) for source in sources]
+    largest = max(member.batch_size for member in members)
     while True:
-        filled: list[Tensor] = []
-        for k, source in enumerate(sources):
-            missing = max(0, count - len(rest[k]))
-            per_epoch = samples // members[k].batch_size
-            drawn = torch.cat([rest[k], *islice(source, math.ceil(missing / per_epoch))])
-            rest[k], drawn = drawn[count:], drawn[:count]
-            filled.append(torch.cat([drawn, drawn[:, :1].expand(-1, largest - drawn.shape[1])], dim=1))
-        yield torch.cat(filled, dim=1)
+        drawn = torch.empty(count, len(members), largest, dtype=torch.int64, device="cpu")
+        for k, (member, source) in enumerate(zip(members, sources, strict=True)):
+            own, filled = drawn[:, k].split([member.batch_size, largest - member.batch_size], dim=1)
+            missing = own
+            while len(missing) > len(rest[k]):
+                missing[: len(rest[k])] = rest[k]
+                missing, rest[k] = missing[len(rest[k]) :], next(source)
+            missing[:], rest[k] = rest[k][: len(missing)], rest[k][len(missing) :]
+            filled[:] = own[:, :1]
+        yield drawn.flatten(1)
 
 
 def _rates(members: Sequence[Member], updates: int, device: torch.device) -> Sequence[Setting]:

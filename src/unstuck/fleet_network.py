@@ -284,19 +284,3 @@ def _agree(one: Tensor | None, other: Tensor | None) -> bool:
     if one is None or other is None:
         return one is other
     return bool((one - other).abs().max() <= AGREEMENT * one.abs().max())
-
-
-def recorded(run: Callable[..., Tensor], leaves: Named, others: Named, *batch: Tensor) -> Callable[..., Tensor]:
-    """A function of tensors as the list of operations that it is, without the calls that lead to them.
-
-    What a model or a loss decides in Python, it decides once.
-
-    Args:
-        run: the function.
-        leaves: its first argument at first.
-        others: its second; buffers are moved by every call.
-        batch: all others.
-    """
-    from torch.fx.experimental.proxy_tensor import make_fx  # takes a second
-
-    return make_fx(run)(leaves, {name: tensor.clone() for name, tensor in others.items()}, *batch)
