@@ -29,6 +29,7 @@ from unstuck.methods.loss import LOSSES
 from unstuck.methods.optimizers import OPTIMIZERS
 from unstuck.methods.schedule import PREFIX, SCHEDULES
 
+WARMED_UP = tuple(PREFIX + name for name in SCHEDULES if not name.startswith(PREFIX))
 AVERAGINGS = ("exponential", "stochastic")
 PLACEMENTS = ("before", "after")
 
@@ -110,7 +111,7 @@ class Recipe(BaseModel):
     rate: Annotated[float, Field(gt=0)] | None = None
     momentum: Annotated[float, Field(ge=0, lt=1)] | None = None
     weight_decay: Annotated[float, Field(ge=0)] | None = None
-    schedule: Annotated[str, _one_of((*SCHEDULES, *(PREFIX + name for name in SCHEDULES)))] | None = None
+    schedule: Annotated[str, _one_of((*SCHEDULES, *WARMED_UP))] | None = None
     warm_up: Annotated[int, Field(ge=1)] | None = None
     clip_norm: Annotated[float, Field(gt=0)] | None = None
     averaging: Annotated[str, _one_of(AVERAGINGS)] | None = None

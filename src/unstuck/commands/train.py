@@ -106,8 +106,8 @@ def train(
         document = training.train_document(course.problem, trained, target=course.origin["target"])
     if trained.broke_at is not None:
         say(document["notes"][-1])
-    if interrupted and course.every and not quiet:
-        say(f"go on with it by: unstuck train --resume {delivery.out}")
+    if interrupted and course.every:
+        document["notes"].append(f"it was interrupted; unstuck train --resume {delivery.out} goes on with it")
     page = deliver(delivery, document, quiet=quiet, interrupted=interrupted)
     if page is not None:
         weights = training.save_weights(trained, page.parent)
