@@ -16,7 +16,7 @@ SOURCE = ROOT / "src"
 
 # Imports go down this table. Inside a layer a module may import what stands to its left.
 LAYERS = (
-    ("errors", "progress", "budget", "vector", "numerics", "ledger", "executor"),
+    ("errors", "progress", "budget", "vector", "numerics", "database", "ledger", "executor", "driver"),
     (
         *(
             "untouched",
@@ -55,7 +55,7 @@ STRANGERS = {  # would be downwards, and is refused all the same
     "page": ("probes", "causes", "remedies"),  # lays out what it is given, and knows none by name
     "report": ("probes", "causes", "remedies"),
 }
-WITHOUT_TORCH = ("ledger", "executor")  # the driver of a cluster needs no torch
+WITHOUT_TORCH = ("database", "ledger", "executor", "driver")  # the driver of a cluster needs no torch
 
 LONGEST_FILE = 400
 LONGEST_FUNCTION = 60
