@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -43,8 +44,20 @@ class Snapshot:
                 tensor.copy_(self.tensors[name])
         # Copied: torch takes the tensors of a state dict as they are, and later updates write into them.
         problem.optimizer.load_state_dict(copy.deepcopy(dict(self.optimizer)))
+        _keep_types(problem.optimizer, self.optimizer)
         if problem.scheduler is not None and self.scheduler is not None:
             problem.scheduler.load_state_dict(copy.deepcopy(dict(self.scheduler)))
+
+
+def _keep_types(optimizer: torch.optim.Optimizer, saved: Mapping[str, Any]) -> None:
+    """Give loaded state its own types back: torch casts it to those of the parameters, and other digits follow."""
+    numbers = itertools.chain(*(group["params"] for group in saved["param_groups"]))
+    parameters = itertools.chain(*(group["params"] for group in optimizer.param_groups))
+    for number, parameter in zip(numbers, parameters, strict=True):
+        loaded = optimizer.state.get(parameter, {})
+        for name, value in saved["state"].get(number, {}).items():
+            if isinstance(value, Tensor) and loaded[name].dtype != value.dtype:
+                loaded[name] = value.to(loaded[name].device, copy=True)
 
 
 def check_alike(problem: Problem, made: Problem) -> None:
