@@ -184,9 +184,9 @@ OTHERS: dict[str, tuple[Callable[[], Problem], dict[str, Any], str]] = {
     "too few updates": (deep, {"updates": 17}, "18 updates were made already, and 17 are asked for; give more"),
     "too few epochs": (deep, {"epochs": 1}, "18 updates were made already, and 5 are asked for; give more"),
     "other updates": (deep, {"updates": 60}, "cosine was laid out for 41 updates, and 60 are asked for"),
-    "another model": (larger, {}, "of another problem: its parameters is 73, and was 90"),
-    "other data": (on_other_data, {}, "of another problem: its data are others"),
-    "another name": (with_other_settings, {}, "of another problem: its name is mine, and was problem"),
+    "another model": (larger, {}, "of another problem (parameters 93 then, 73 now)"),
+    "other data": (on_other_data, {}, "of another problem (other data)"),
+    "another name": (with_other_settings, {}, "of another problem (name problem then, mine now)"),
 }
 
 

@@ -95,7 +95,5 @@ def _check_length(folder: Path, course: Course, stored: Recipe, done: int) -> No
 def _check_origin(folder: Path, now: Mapping[str, Any], then: Mapping[str, Any]) -> None:
     for name, was in then.items():
         if now[name] not in (was, None):  # nobody says where a problem comes from that is handed over in Python
-            told = "its data are others" if name == "data" else f"its {name} is {now[name]}, and was {was}"
-            raise InputError(
-                f"{folder}: this training is of another problem: {told}; give the one that it started with"
-            )
+            told = "other data" if name == "data" else f"{name.replace('_', ' ')} {was} then, {now[name]} now"
+            raise InputError(f"{folder}: this training is of another problem ({told}); give the one it started with")
