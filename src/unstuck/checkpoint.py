@@ -55,12 +55,14 @@ class Checkpoint:
         try:
             torch.save(map_tensors(lambda tensor: tensor.new_empty(0), vars(self.snapshot)), structure)
             structure.seek(0)
-            torch.load(structure, weights_only=True)
-        except (*UNREADABLE, AttributeError, pickle.PicklingError) as error:
+            strange = torch.serialization.get_unsafe_globals_in_checkpoint(structure)
+        except (AttributeError, TypeError, pickle.PicklingError) as error:
+            strange = [str(error)]
+        if strange:
             raise InputError(
-                f"the state of the optimizer or the scheduler cannot be kept in a checkpoint ({_told(error)}); "
+                f"the state of the optimizer or the scheduler cannot be kept in a checkpoint ({', '.join(strange)}); "
                 "train with --checkpoint-every 0, which keeps none"
-            ) from error
+            )
 
     def write(self, folder: Path) -> None:
         """In place of the one that is there; whenever it is interrupted, one of both is whole."""
@@ -91,7 +93,10 @@ class Checkpoint:
                 seconds=content["seconds"],
             )
         except UNREADABLE as error:
-            raise InputError(f"{path}: cannot be read as a checkpoint ({_told(error)}); train anew") from error
+            raise InputError(
+                f"{path}: cannot be read as a checkpoint ({type(error).__name__}); it is cut off, or something else: "
+                "train anew"
+            ) from error
 
 
 @dataclass(frozen=True)
@@ -144,7 +149,7 @@ class Record:
         except (OSError, KeyError, TypeError, ValueError) as error:
             raise InputError(
                 f"{path}: does not hold the {updates} updates that the checkpoint beside it stands after "
-                f"({_told(error)}); train anew"
+                f"({error}); train anew"
             ) from error
 
     def go_on(self, recipe: str, size: int) -> None:
@@ -167,11 +172,6 @@ def _update(line: bytes) -> Update:
     """Back from a row of a curve; numbers are written with all their digits."""
     found = json.loads(line)
     return Update(**{name: found[name] for name in ("update", "loss", "rate", "gradient_norm")}, cosine=math.nan)
-
-
-def _told(error: Exception) -> str:
-    """The first line of an error, or its kind."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def _sync(path: Path) -> None:
