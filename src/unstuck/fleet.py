@@ -8,6 +8,7 @@ Lecture chapters 2 and 3.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -25,8 +26,11 @@ from unstuck.untouched import derived_seed, generators_kept, in_mode, seed_all
 LOOK_EVERY = 64
 """Updates between looks at whether any network is left (each look waits for the device)."""
 
-NUMBERS = 2**22
+NUMBERS = 2**21
 """Parameters and kept activations of networks that are walked together: as many as a processor has at hand."""
+
+FEWEST = 16
+"""Networks so large that fewer than these would fit are walked alone: together they gain little, and may lose."""
 
 FILLED = 32
 """Samples to which a smaller batch is filled up; larger ones are at most doubled."""
@@ -134,7 +138,7 @@ def train_fleet(
         InputError: sizes do not fit, models are not built alike, or the loss is not one of samples.
     """
     _check(inputs, targets, members, updates)
-    with generators_kept():
+    with generators_kept(), torch.enable_grad():
         seed_all(members[0].seed)
         network = Network.of(build())
         inputs, targets = inputs.to(network.device), targets.to(network.device)
@@ -190,16 +194,17 @@ def _crews(members: Sequence[Member], loss: SampleLoss) -> list[_Crew]:
 
 def _groups(crew: _Crew, members: Sequence[Member], parameters: int, rehearsal: Rehearsal) -> Iterator[list[int]]:
     """The members that are walked together, by sizes alone, so that the same ones are on every machine."""
-    group: list[int] = []
+    alike: list[list[int]] = []
     for place in crew.places:
-        samples = members[place].batch_size
-        room = NUMBERS / (parameters + samples * rehearsal.numbers)
-        fills = samples <= max(FILLED, 2 * members[group[0]].batch_size) if group else True
-        if group and not (rehearsal.together and len(group) < room and fills):
-            yield group
-            group = []
-        group.append(place)
-    yield group
+        size = members[place].batch_size
+        if not alike or size > max(FILLED, 2 * members[alike[-1][0]].batch_size):
+            alike.append([])
+        alike[-1].append(place)
+    for places in alike:
+        numbers = parameters + members[places[-1]].batch_size * rehearsal.numbers
+        room = int(NUMBERS / numbers) if rehearsal.together and numbers <= NUMBERS / FEWEST else 1
+        evenly = math.ceil(len(places) / math.ceil(len(places) / room))
+        yield from (places[start : start + evenly] for start in range(0, len(places), evenly))
 
 
 def _built(network: Network, build: Callable[[], nn.Module], members: Sequence[Member]) -> tuple[Tensor, Named]:
@@ -247,7 +252,8 @@ def _walk(course: _Course, members: Sequence[Member], rows: Tensor, others: Name
         others: all else by name, shape (k, ...), or (...).
         updates: how many; fewer are made where none has a finite loss.
     """
-    network, together = course.network, rows.shape[:-1]
+    together = rows.shape[:-1]
+    network = course.network.for_many() if together else course.network
     rule = stack([member.rule for member in members], device=rows.device)
     rates = _rates(members, updates, rows.device)
     state = start(rule, rows)

@@ -5,12 +5,14 @@ Lecture chapters 2 and 5.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
@@ -38,7 +40,7 @@ class TurnedLinear(nn.Module):
 
     def forward(self, values: Tensor) -> Tensor:
         if values.dim() != 2:
-            return nn.functional.linear(values, self.weight, self.bias)
+            return F.linear(values, self.weight, self.bias)
         products = (self.weight @ values.mT).mT
         return products if self.bias is None else products + self.bias
 
@@ -64,10 +66,12 @@ class CountedBatchNorm(nn.Module):
         self.weights: Tensor | None = None
 
     def forward(self, values: Tensor) -> Tensor:
-        if self.running_mean is not None and not self.training:
-            return nn.functional.batch_norm(
-                values, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
-            )
+        if self.training and self.num_batches_tracked is not None:
+            self.num_batches_tracked.add_(1)
+        testing = not self.training and self.running_mean is not None
+        if testing or (self.weights is None and self.momentum is not None):
+            given = (self.running_mean, self.running_var, self.weight, self.bias)
+            return F.batch_norm(values, *given, training=not testing, momentum=self.momentum or 0.0, eps=self.eps)
         normalized, mean, variance = batch_normalized(
             values,
             scale=values.new_ones(self.features) if self.weight is None else self.weight,
@@ -76,7 +80,6 @@ class CountedBatchNorm(nn.Module):
             weights=self.weights,
         )
         if self.num_batches_tracked is not None:
-            self.num_batches_tracked.add_(1)
             share = 1 / self.num_batches_tracked.to(mean.dtype) if self.momentum is None else self.momentum
             for running, found in ((self.running_mean, mean), (self.running_var, variance)):
                 if running is not None:
@@ -103,18 +106,15 @@ class Network:
         model: what computes, with any parameters and buffers that it is given.
         shapes: of the trained parameters, in the order of a row.
         aliases: further names of tensors that are used in several places.
-        counting: the batch normalizations.
     """
 
     model: nn.Module
     shapes: Mapping[str, torch.Size]
     aliases: Mapping[str, str]
-    counting: tuple[CountedBatchNorm, ...]
 
     @staticmethod
     def of(model: nn.Module) -> Network:
         """The network of a model that is given away. Raises InputError where there is nothing to train."""
-        model = _exchanged(model)
         shapes = {name: p.shape for name, p in model.named_parameters() if p.requires_grad}
         if not shapes:
             raise InputError(
@@ -126,8 +126,11 @@ class Network:
             for name, tensor in named(remove_duplicate=False):
                 if first.setdefault(id(tensor), name) != name:
                     aliases[name] = first[id(tensor)]
-        counting = tuple(module for module in model.modules() if isinstance(module, CountedBatchNorm))
-        return Network(model, shapes, aliases, counting)
+        return Network(model, shapes, aliases)
+
+    def for_many(self) -> Network:
+        """The same network in the form in which many are run together, on batches that may be filled up."""
+        return replace(self, model=_exchanged(copy.deepcopy(self.model)))
 
     @property
     def size(self) -> int:
@@ -211,8 +214,12 @@ class Network:
             )
         return losses.mean() if weights is None else (losses * weights).sum()
 
+    @cached_property
+    def _counting(self) -> list[CountedBatchNorm]:
+        return [module for module in self.model.modules() if isinstance(module, CountedBatchNorm)]
+
     def _count(self, weights: Tensor | None) -> None:
-        for module in self.counting:
+        for module in self._counting:
             module.weights = weights
 
 
@@ -246,41 +253,34 @@ def rehearse(network: Network, loss: SampleLoss, inputs: Tensor, targets: Tensor
         return tensor
 
     leaves = network.leaves(row.clone())
+    own = {leaf.untyped_storage().data_ptr() for leaf in leaves.values()}
     with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
         alone = network.loss(loss, leaves, {name: tensor.clone() for name, tensor in others.items()}, inputs, targets)
     if not alone.requires_grad:
         raise InputError("the loss of a fleet depends on none of the model's trained parameters")
     slopes = torch.autograd.grad(alone, list(leaves.values()), allow_unused=True)
     reached = frozenset(name for name, slope in zip(leaves, slopes, strict=True) if slope is not None)
-    own = {leaf.untyped_storage().data_ptr() for leaf in leaves.values()}
-    beside = _beside(network, loss, row, others, inputs, targets)
+    found = torch.cat([tensor.reshape(-1) for tensor in (alone, *slopes) if tensor is not None])
     return Rehearsal(
         reached=reached,
         numbers=sum(numbers for place, numbers in kept.items() if place not in own) / len(inputs),
-        together=all(_agree(one, other) for one, other in zip((alone, *slopes), beside, strict=True)),
+        together=_found_beside(found, network.training_only(reached).for_many(), loss, inputs, targets),
     )
 
 
-def _beside(
-    network: Network, loss: SampleLoss, row: Tensor, others: Named, inputs: Tensor, targets: Tensor
-) -> list[Tensor | None]:
-    """The loss and its gradients where a network is run beside one of half its parameters on the batch turned round.
+def _found_beside(found: Tensor, network: Network, loss: SampleLoss, inputs: Tensor, targets: Tensor) -> bool:
+    """Whether the model's loss and gradient are those that are found beside a model of half its parameters.
 
-    None where they cannot be run so: random masks, recurrent layers, decisions that depend on values.
+    It cannot be run so with random masks, recurrent layers, or decisions that depend on values.
     """
+    row, others = network.split(network.model)
     leaves = network.leaves(torch.stack([row, row / 2]))
     twice = {name: torch.stack([tensor, tensor]) for name, tensor in others.items()}
-    batches = [torch.stack([tensor, tensor.flip(0)]) for tensor in (inputs, targets)]
+    batches = [torch.stack([data, data.flip(0)]) for data in (inputs, targets)]
     try:
         losses = vmap(partial(network.loss, loss))(leaves, twice, *batches)
-        slopes = torch.autograd.grad(losses.sum(), list(leaves.values()), allow_unused=True)
+        slopes = torch.autograd.grad(losses.sum(), list(leaves.values()))
     except (RuntimeError, ValueError):
-        return [None] * (1 + len(leaves))
-    return [None if both is None else both[0] for both in (losses, *slopes)]
-
-
-def _agree(one: Tensor | None, other: Tensor | None) -> bool:
-    """Whether two losses or gradients are the same to rounding, or both are none."""
-    if one is None or other is None:
-        return one is other
-    return bool((one - other).abs().max() <= AGREEMENT * one.abs().max())
+        return False
+    beside = torch.cat([tensor[0].reshape(-1) for tensor in (losses, *slopes)])
+    return bool((beside - found).norm() <= AGREEMENT * found.norm())
