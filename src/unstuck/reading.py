@@ -1,7 +1,7 @@
 """Readings: what a probe found, as frozen numbers with units, errors and sentences.
 
 A reading declares each number once (:func:`quantity`): its unit and what it means. Numbers that were
-estimated are :class:`Estimate`, the value and a bound or standard error of it.
+estimated are :class:`Estimate`, the value and a bound or standard error of it, or :class:`Within` an interval.
 """
 
 from __future__ import annotations
@@ -36,6 +36,15 @@ class Estimate:
     def high(self) -> float:
         """value + error."""
         return self.value + self.error
+
+
+@dataclass(frozen=True)
+class Within:
+    """An estimated number within its 95 % interval, whose ends need not lie alike, nor be finite."""
+
+    value: float
+    low: float
+    high: float
 
 
 def quantity(unit: str, says: str) -> Any:
@@ -151,13 +160,19 @@ class Readings:
         return Readings((*self.made, *more))
 
 
-def quantities(reading: Reading) -> dict[str, tuple[Any, float | None, str, str]]:
-    """Every reported number of a reading: name → (value, error or None, unit, what it means)."""
-    found: dict[str, tuple[Any, float | None, str, str]] = {}
+def quantities(reading: Reading) -> dict[str, tuple[Any, float | tuple[float, float] | None, str, str]]:
+    """Every reported number of a reading: name → (value, error or interval or None, unit, what it means)."""
+    found: dict[str, tuple[Any, float | tuple[float, float] | None, str, str]] = {}
     for declared in dataclasses.fields(reading):
         if "unit" not in declared.metadata:
             continue
         held = getattr(reading, declared.name)
-        value, error = (held.value, held.error) if isinstance(held, Estimate) else (held, None)
-        found[declared.name] = (value, error, declared.metadata["unit"], declared.metadata["says"])
+        says = (declared.metadata["unit"], declared.metadata["says"])
+        match held:
+            case Estimate(value=value, error=error):
+                found[declared.name] = (value, error, *says)
+            case Within(value=value, low=low, high=high):
+                found[declared.name] = (value, (low, high), *says)
+            case _:
+                found[declared.name] = (held, None, *says)
     return found

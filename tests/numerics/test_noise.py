@@ -138,8 +138,8 @@ def test_weighing_by_curvature_is_the_same_with_another_product() -> None:
     assert found.scale.value == pytest.approx(14 / 9.5, rel=0.1)
 
 
-def agreement_of(gradients: Floats, population: float = math.inf) -> Agreement:
-    return agreement(gradients @ gradients.T, population=population)
+def agreement_of(gradients: Floats) -> Agreement:
+    return agreement(gradients @ gradients.T)
 
 
 def test_agreement_is_the_mean_over_all_pairs() -> None:
@@ -153,7 +153,8 @@ def test_agreement_is_the_mean_over_all_pairs() -> None:
     without = [agreement_of(np.delete(gradients, place, 0)).cosine.value for place in range(5)]
     expected = math.sqrt(4 / 5 * sum((value - np.mean(without)) ** 2 for value in without))
     assert found.cosine.standard_error == pytest.approx(expected)
-    assert agreement_of(gradients, population=5).cosine.standard_error == 0.0
+    products = [one @ other for one, other in pairs]
+    assert found.coherence.value == pytest.approx(np.mean(products) / (gradients**2).sum(1).mean())
 
 
 def test_noise_agrees_as_its_null_says() -> None:
@@ -162,6 +163,7 @@ def test_noise_agrees_as_its_null_says() -> None:
     assert found.share.value == pytest.approx(0.5, abs=3 * found.share.standard_error)
     assert found.cosine_of_noise == pytest.approx(0.0, abs=0.01)
     assert found.share_of_noise == pytest.approx(0.5, abs=0.01)
+    assert abs(found.coherence.value) < 3 * found.coherence.standard_error
 
 
 def test_classes_that_cancel_agree_no_more_than_noise_does() -> None:
@@ -171,6 +173,7 @@ def test_classes_that_cancel_agree_no_more_than_noise_does() -> None:
     assert found.share.value > 0.8
     assert found.share.value == pytest.approx(found.share_of_noise, abs=0.01)
     assert found.cosine.value == pytest.approx(found.cosine_of_noise, abs=0.01)
+    assert found.coherence.value == pytest.approx(0.0, abs=0.01)
 
 
 def test_a_few_long_gradients_do_not_make_the_short_ones_agree() -> None:
@@ -189,6 +192,7 @@ def test_a_common_part_shows_against_the_null() -> None:
     gradients = drawn(np.full(10, 1.0), 100, 1, np.random.default_rng(8))
     found = agreement_of(gradients)
     assert found.share.value > 0.9
+    assert found.coherence.value == pytest.approx(0.5, abs=3 * found.coherence.standard_error)  # ‖G‖² / (‖G‖² + tr Σ)
     assert found.share_of_noise == pytest.approx(0.5, abs=0.03)
     same = agreement_of(np.ones((4, 3)))
     assert same.cosine.value == pytest.approx(1.0)

@@ -29,6 +29,8 @@ FEWEST = 3
 ROUNDING = 1e-12
 """Of the mean squared norm of gradients: products at or below it are what single precision leaves."""
 
+TINY = float(np.finfo(np.float64).tiny)
+
 
 @dataclass(frozen=True, kw_only=True)
 class GradientNoise:
@@ -127,16 +129,19 @@ class Agreement:
     """How far gradients of different samples point the same way, and how far they would without a common part.
 
     The gradients of one class may well agree where those of all classes cancel, and many small ones may agree where a
-    few large ones point the other way. So the null is not a cosine of 0 and a half of the pairs, but what the same
-    gradients show without their common part: g_i − ḡ ‖g_i‖ / mean ‖g‖, whose mean is zero.
+    few large ones point the other way. So the null of a cosine is not 0, nor half of the pairs, but what the same
+    gradients show without their common part: g_i − ḡ ‖g_i‖ / mean ‖g‖, whose mean is zero. That of coherence is 0.
 
     Attributes:
+        coherence: mean inner product of all pairs over the mean square, within −1 and 1 (Chatterjee & Zielinski 2020,
+            "Making coherence out of nothing at all", section 2).
         cosine: mean over all pairs.
         share: of all pairs, those whose inner product is positive, ties counting half.
         cosines: of all pairs, shape (pairs,).
         cosines_of_noise, cosine_of_noise, share_of_noise: the same without the common part.
     """
 
+    coherence: Mean
     cosine: Mean
     share: Mean
     cosines: Floats
@@ -145,32 +150,30 @@ class Agreement:
     cosines_of_noise: Floats
 
 
-def agreement(products: Floats, *, population: float = math.inf) -> Agreement:
-    """Agreement of m gradients, each of as many samples.
+def agreement(products: Floats) -> Agreement:
+    """Agreement of m gradients, each of as many samples, drawn of infinitely many.
 
     Standard errors are the jackknife's over the gradients. A gradient of zero agrees with none and differs from none;
     of one gradient alone nothing is known.
 
     Args:
         products: K, shape (m, m), symmetric.
-        population: of so many gradients these were drawn without replacement.
 
     Raises:
         ValueError: some products are not finite.
     """
     if not np.isfinite(products).all():
         raise ValueError("expected finite gradients; some are not")
-    count, size = len(products), float(products.diagonal().mean())
-    alone = _without_common_part(products)
-    left = math.sqrt(max(0.0, 1.0 - count / population))
-    cosines, of_noise = (_cosines(each, ROUNDING * size) for each in (products, alone))
-    pairs = np.triu_indices(count, 1)
+    size = float(products.diagonal().mean())
+    cosines, of_noise = (_cosines(each, ROUNDING * size) for each in (products, _without_common_part(products)))
+    pairs = np.triu_indices(len(products), 1)
     return Agreement(
-        cosine=_over_pairs(cosines, left),
-        share=_over_pairs(_agree(cosines), left),
+        coherence=_over_pairs(products / max(size, TINY)),
+        cosine=_over_pairs(cosines),
+        share=_over_pairs(_agree(cosines)),
         cosines=cosines[pairs],
-        cosine_of_noise=_over_pairs(of_noise, left).value,
-        share_of_noise=_over_pairs(_agree(of_noise), left).value,
+        cosine_of_noise=_over_pairs(of_noise).value,
+        share_of_noise=_over_pairs(_agree(of_noise)).value,
         cosines_of_noise=of_noise[pairs],
     )
 
@@ -178,7 +181,7 @@ def agreement(products: Floats, *, population: float = math.inf) -> Agreement:
 def _without_common_part(products: Floats) -> Floats:
     """Inner products of g_i − ḡ s_i, s_i = ‖g_i‖ / mean ‖g‖, the common part taken from products of different ones."""
     lengths = np.sqrt(products.diagonal())
-    shares = lengths / max(float(lengths.mean()), np.finfo(np.float64).tiny)
+    shares = lengths / max(float(lengths.mean()), TINY)
     along = (products.sum(1) - products.diagonal()) / max(1, len(products) - 1)  # g_i·ḡ
     one_sided = np.outer(along, shares)
     alone: Floats = products - one_sided - one_sided.T + np.outer(shares, shares) * along.mean()
@@ -187,7 +190,7 @@ def _without_common_part(products: Floats) -> Floats:
 
 def _cosines(products: Floats, rounding: float) -> Floats:
     """Products over norms, within −1 and 1; products within rounding are zero."""
-    norms = np.sqrt(np.maximum(products.diagonal(), max(rounding, np.finfo(np.float64).tiny)))
+    norms = np.sqrt(np.maximum(products.diagonal(), max(rounding, TINY)))
     cosines: Floats = np.clip(products / norms[:, None] / norms, -1.0, 1.0)
     return np.where(np.abs(products) > rounding, cosines, 0.0)
 
@@ -197,14 +200,14 @@ def _agree(cosines: Floats) -> Floats:
     return agree
 
 
-def _over_pairs(values: Floats, left: float) -> Mean:
-    """The mean of a symmetric matrix off its diagonal, with the jackknife's error times what is ``left`` of it."""
+def _over_pairs(values: Floats) -> Mean:
+    """The mean of a symmetric matrix off its diagonal, with the jackknife's error."""
     count = len(values)
     if count < 2:
         return Mean(value=math.nan, standard_error=math.inf, count=count)
     rows = values.sum(1) - values.diagonal()
     value = float(rows.sum() / (count * (count - 1)))
     if count < FEWEST:
-        return Mean(value=value, standard_error=math.inf if left else 0.0, count=count)
+        return Mean(value=value, standard_error=math.inf, count=count)
     without = (rows.sum() - 2.0 * rows) / ((count - 1) * (count - 2))
-    return _mean(value, left * (count - 1) * (without.mean() - without))
+    return _mean(value, (count - 1) * (without.mean() - without))

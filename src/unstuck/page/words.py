@@ -56,11 +56,14 @@ def number(value: object) -> str:
 
 
 def measured(entry: object) -> str:
-    """A value of the report with its error: `12.31 ± 0.04`, or `0.87 (0.85 to 0.89)` for an interval."""
+    """A value of the report with its error: `12.31 ± 0.04`, `0.87 (0.85 to 0.89)` for an interval, or `at least 40`."""
     if not isinstance(entry, Mapping):
         return number(entry)
     value, error = entry.get("value"), entry.get("error")
     if value is None:
+        match error:
+            case [int() | float() as low, None]:
+                return f"at least {number(low)}"
         return "not finite" if entry.get("non_finite") else UNKNOWN
     match value, error:
         case int() | float(), int() | float() if 0 < error < EXACT * abs(value):
@@ -71,6 +74,8 @@ def measured(entry: object) -> str:
         case int() | float(), [int() | float() as low, int() | float() as high] if low < high:
             (middle, low_end, high_end), power = _rounded((value, low, high), (high - low) / 2)
             return f"{middle} ({low_end} to {high_end}){power}"
+        case int() | float(), [int() | float() as low, None]:
+            return f"{number(value)} (at least {number(low)})"
     return number(value)
 
 

@@ -11,6 +11,7 @@ from unstuck.probes.gradient import Gradient as Gradient
 from unstuck.probes.inputs import Inputs as Inputs
 from unstuck.probes.landscape import Landscape as Landscape
 from unstuck.probes.loss_surface import LossSurface as LossSurface
+from unstuck.probes.noise import Noise as Noise
 from unstuck.probes.outputs import Outputs as Outputs
 from unstuck.probes.sharpness import Sharpness as Sharpness
 from unstuck.probes.spectrum import Spectrum as Spectrum
@@ -27,6 +28,7 @@ ALL: tuple[type[Any], ...] = (
     Gradient,
     Direction,
     Anatomy,
+    Noise,
     Spectrum,
     Trace,
     Density,
