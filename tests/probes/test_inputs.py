@@ -65,6 +65,47 @@ def test_constant_features_are_counted_and_left_out() -> None:
     assert (reading.constant, reading.largest_over_typical, reading.offset) == (1.0, 0.0, 7.0)
 
 
+def test_the_conditioning_is_that_of_numpys_covariance() -> None:
+    mixing = torch.tensor([[1.0, 0.9, 0.0], [0.0, 0.4, 0.0], [0.0, 0.0, 100.0]], dtype=torch.float64)
+    inputs = standard(60, 3) @ mixing + 7
+    reading = reading_of(inputs)
+    values = np.linalg.eigvalsh(np.cov(inputs.numpy().T))
+    normalized = np.linalg.eigvalsh(np.corrcoef(inputs.numpy().T))
+    assert reading.rank == 3
+    assert reading.condition == pytest.approx(values[-1] / values[0], rel=1e-9)
+    assert reading.normalized_condition == pytest.approx(normalized[-1] / normalized[0], rel=1e-9)
+    assert reading.noise_condition == pytest.approx(((1 + 0.05**0.5) / (1 - 0.05**0.5)) ** 2)
+    assert reading.notes == ()
+
+
+def test_the_rank_leaves_out_what_is_constant_or_follows() -> None:
+    inputs = standard(60, 4)
+    inputs[:, 1] = 5.0
+    inputs[:, 3] = 2 * inputs[:, 0] - 1
+    reading = reading_of(inputs)
+    assert (reading.rank, reading.features, reading.constant) == (2, 4, 0.25)
+    assert reading.condition is not None
+    assert reading.condition < 30
+    still = reading_of(torch.full((60, 4), 7.0))
+    assert (still.rank, still.condition, still.normalized_condition) == (0, None, None)
+
+
+def test_many_features_are_looked_at_in_part() -> None:
+    reading = reading_of(standard(30, 5000))
+    assert (reading.rank, reading.noise_condition) == (29, None)
+    assert "1000 features" in reading.notes[0]
+    assert "no more samples than features" in reading.notes[1]
+
+
+def test_images_are_conditioned_by_channel() -> None:
+    images = standard(20, 2, 40, 40)
+    images[:, 1] = 3 * images[:, 1] + images[:, 0]
+    reading = reading_of(images)
+    values = np.linalg.eigvalsh([[1.0, 1.0], [1.0, 10.0]])
+    assert reading.rank == 2
+    assert reading.condition == pytest.approx(values[1] / values[0], rel=0.05)
+
+
 def test_channels_of_images_and_features_of_sequences() -> None:
     images = standard(20, 3, 8, 8) * torch.tensor([1.0, 10.0, 100.0], dtype=torch.float64)[:, None, None]
     reading = reading_of(images)

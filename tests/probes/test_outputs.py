@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from unstuck.probes.outputs import Outputs, OutputsReading
 from unstuck.problem import Problem
+from unstuck.reading import Estimate
 from unstuck.specimens import bowl, healthy, softmax_twice, zero_initialized
 
 COUNTS = np.array([12, 8, 4])
@@ -131,9 +132,52 @@ def test_the_constant_of_a_regression_is_the_variance_of_its_targets() -> None:
 
 def test_a_model_that_ignores_its_inputs_is_no_better_than_a_constant() -> None:
     reading = look(Outputs(), zero_initialized())
-    assert reading.input_dependence == pytest.approx(0.0)
+    assert reading.input_dependence == Estimate(0.0, 0.0)
     assert reading.above_constant
     assert reading.loss.value == pytest.approx(math.log(4), rel=1e-5)
+
+
+def standing(offset: float, samples: int = 24, outputs: int = 2) -> Problem:
+    """Outputs that are standard normal numbers, and ``offset`` above them."""
+    values = torch.randn(samples, outputs, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
+
+    def model() -> nn.Module:
+        made = nn.Linear(outputs, outputs)
+        with torch.no_grad():
+            made.weight.copy_(torch.eye(outputs))
+            made.bias.fill_(offset)
+        return made
+
+    return zoo.problem(model, loss=nn.MSELoss(), train=zoo.shuffled(values, values, batch=16))
+
+
+@pytest.mark.parametrize("offset", [0.0, 3.0, 1000.0])
+@pytest.mark.parametrize("outputs", [1, 2])
+def test_the_input_dependence_is_the_share_of_variance_between_samples(offset: float, outputs: int) -> None:
+    problem = standing(offset, outputs=outputs)
+    given = torch.cat([x for x, _ in problem.data.whole(chunk=24)]).numpy()
+    reading = look(Outputs(), problem)
+    expected = given.var(0).mean() / np.square(given + offset).mean()
+    assert reading.input_dependence.value == pytest.approx(expected)
+    assert reading.input_dependence.error == 0.0
+
+
+def test_the_error_of_the_input_dependence_is_that_of_sampling() -> None:
+    problem = standing(1.0, samples=20_000)
+    found = [look(Outputs(), problem, seed=seed).input_dependence for seed in range(16)]
+    assert np.mean([each.value for each in found]) == pytest.approx(0.5, abs=0.01)
+    assert np.std([each.value for each in found], ddof=1) == pytest.approx(
+        np.mean([each.error for each in found]), rel=0.5
+    )
+
+
+def test_ten_layers_of_sigmoids_ignore_their_inputs() -> None:
+    def deep(activation: type[nn.Module]) -> Problem:
+        hidden = [part for _ in range(9) for part in (nn.Linear(8, 8), activation())]
+        return zoo.problem(lambda: nn.Sequential(nn.Linear(zoo.FEATURES, 8), activation(), *hidden, nn.Linear(8, 3)))
+
+    assert look(Outputs(), deep(nn.Sigmoid)).input_dependence.value < 1e-10
+    assert look(Outputs(), healthy()).input_dependence.value > 0.1
 
 
 def test_loss_and_range_are_those_of_the_model() -> None:
@@ -205,6 +249,7 @@ def test_other_ways_of_giving_data(name: str) -> None:
     if name == "own step":
         assert "only the loss is read" in reading.notes[0]
         assert reading.constant is None
+        assert reading.input_dependence is None
         assert not reading.above_constant
     else:
         assert reading.constant is not None

@@ -1,4 +1,9 @@
-"""Inputs: the scale and the offset of every feature (LeCun et al. 1998, Efficient BackProp, §4.3)."""
+"""Inputs: the scale and the offset of every feature, and how they go together.
+
+Unequal scales, and features that nearly follow from others, make the surface steep along some directions and flat
+along others: for a linear layer the Hessian is made of the inputs' covariance (LeCun et al. 1998, "Efficient BackProp",
+§4.3 and 5.3).
+"""
 
 from __future__ import annotations
 
@@ -7,14 +12,19 @@ from typing import ClassVar
 
 import plotly.graph_objects as go
 import torch
+from torch import Tensor
 
 from unstuck import plot
 from unstuck.budget import Budget
 from unstuck.errors import InputError
 from unstuck.methods.inputs import feature_axis, first_inputs
 from unstuck.methods.normalize import FeatureStatistics
+from unstuck.numerics.conditioning import conditioning, noise_condition
 from unstuck.reading import Reading, quantity
 from unstuck.view import View
+
+FEATURES, NUMBERS = 1_024, 2**20
+"""Features whose covariance is looked at, at most and evenly spaced, and the numbers of all rows together."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +42,16 @@ class InputsReading(Reading):
     typical_over_smallest: float = quantity("", "median deviation over the narrowest 5 % (constant ones left out)")
     offset: float = quantity("", "median over features of |mean| / deviation")
     constant: float = quantity("", "share of features that never change")
+    rank: int = quantity("", "directions in which features vary independently; fewer than there are samples")
+    condition: float | None = quantity(
+        "", "variance along the widest of these directions over that along the narrowest"
+    )
+    normalized_condition: float | None = quantity(
+        "", "the same with every feature divided by its deviation: what normalization leaves"
+    )
+    noise_condition: float | None = quantity(
+        "", "what as many independent features show in so few samples (Marchenko & Pastur 1967); none for too few"
+    )
     deviations: tuple[float, ...] = ()
 
     def draw(self) -> go.Figure | None:
@@ -67,14 +87,18 @@ class Inputs:
         axis = feature_axis(inputs)
         statistics = FeatureStatistics.of([inputs], axis=axis)
         mean, deviation = statistics.mean, statistics.deviation
-        varying = deviation[deviation > 1e-7 * (mean.abs() + deviation.max())]
+        varies = deviation > 1e-7 * (mean.abs() + deviation.max())
+        varying = deviation[varies]
         typical = float(varying.median()) if len(varying) else 0.0
         smallest = float(torch.quantile(varying, 0.05)) if len(varying) else 0.0
         offset = (mean[deviation > 0].abs() / deviation[deviation > 0]).median() if len(varying) else mean.abs().max()
         shown = varying.sort(descending=True).values
+        table = _table(inputs, axis, varies)
+        found = conditioning(table, epsilon=torch.finfo(inputs.dtype).eps)
         return InputsReading(
             update=view.update,
             samples=len(inputs),
+            notes=_notes(len(inputs), len(varying), table.shape[1]),
             axis=axis,
             features=len(deviation),
             size=float(inputs.double().pow(2).mean().sqrt()),
@@ -82,8 +106,30 @@ class Inputs:
             typical_over_smallest=typical / smallest if smallest else 0.0,
             offset=float(offset),
             constant=1 - len(varying) / len(deviation),
+            rank=found.rank,
+            condition=found.condition,
+            normalized_condition=found.normalized_condition,
+            noise_condition=noise_condition(rows=len(inputs), columns=table.shape[1]),
             deviations=tuple(shown[:: max(1, len(shown) // 200)].tolist()),
         )
+
+
+def _table(inputs: Tensor, axis: int, varying: Tensor) -> Tensor:
+    """Rows of the features that vary, shape (rows, features): all of them, or some that are evenly spaced."""
+    columns = varying.nonzero().flatten()
+    columns = columns[:: max(1, -(-len(columns) // FEATURES))]
+    rows = inputs.movedim(axis, -1).flatten(0, -2)
+    most = NUMBERS // max(1, len(columns))
+    return rows[:: -(-len(rows) // most)][:, columns]
+
+
+def _notes(samples: int, varying: int, looked_at: int) -> tuple[str, ...]:
+    notes = []
+    if looked_at < varying:
+        notes.append(f"rank and conditions are those of {looked_at} features, evenly spaced")
+    if looked_at >= samples:
+        notes.append("there are no more samples than features: the narrowest directions are those of the sample")
+    return tuple(notes)
 
 
 def _nothing(view: View, because: str) -> InputsReading:
@@ -98,4 +144,8 @@ def _nothing(view: View, because: str) -> InputsReading:
         typical_over_smallest=0.0,
         offset=0.0,
         constant=0.0,
+        rank=0,
+        condition=None,
+        normalized_condition=None,
+        noise_condition=None,
     )

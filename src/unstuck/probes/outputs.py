@@ -48,7 +48,9 @@ class OutputsReading(Reading):
     high: float = quantity("output", "largest output")
     classes: int = quantity("", "length of the output per sample")
     binary_targets: bool = quantity("", "every target is 0 or 1")
-    input_dependence: float = quantity("", "deviation of outputs over samples over their whole deviation")
+    input_dependence: Estimate | None = quantity(
+        "", "variance of outputs between samples over their mean square: 0 where inputs are ignored; standard error"
+    )
     slope_over_error: float | None = quantity(
         "", "gradient of the loss on the logits over that of cross-entropy; small: flat where wrong"
     )
@@ -90,7 +92,7 @@ class Outputs:
             high=float(outputs.max()),
             classes=outputs.shape[1] if outputs.dim() > 1 else 1,
             binary_targets=bool(((targets == 0) | (targets == 1)).all()),
-            input_dependence=float(outputs.std(0, correction=0).mean() / outputs.std(correction=0).clamp_min(1e-12)),
+            input_dependence=_input_dependence(view, outputs),
             slope_over_error=_slope_over_error(view, outputs, targets, kind),
         )
 
@@ -128,9 +130,20 @@ def _opaque(view: View, loss: Estimate) -> OutputsReading:
         high=0.0,
         classes=0,
         binary_targets=False,
-        input_dependence=1.0,
+        input_dependence=None,
         slope_over_error=None,
     )
+
+
+def _input_dependence(view: View, outputs: Tensor) -> Estimate:
+    """Σᵢ |oᵢ − ō|² / Σᵢ |oᵢ|² over samples i, and the standard error of this ratio of two means, to first order."""
+    between = (outputs - outputs.mean(0)).reshape(len(outputs), -1).square().mean(1).double()
+    level = outputs.reshape(len(outputs), -1).square().mean(1).double()
+    total = float(level.sum())
+    if total == 0.0:
+        return Estimate(0.0, 0.0)
+    share = float(between.sum()) / total
+    return Estimate(share, 0.0 if view.exhaustive else float((between - share * level).norm()) / total)
 
 
 def _kind(outputs: Tensor) -> str:
