@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from unstuck.budget import Cost
 from unstuck.cause import Cause, Finding
+from unstuck.probes.activations import ActivationsReading
 from unstuck.probes.direction import DirectionReading
 from unstuck.probes.escape import EscapeReading
 from unstuck.probes.finite import FiniteReading
 from unstuck.probes.gradient import GradientReading
 from unstuck.probes.inputs import InputsReading
+from unstuck.probes.layers import LayersReading
+from unstuck.probes.modes import ModesReading
 from unstuck.probes.outputs import OutputsReading
 from unstuck.probes.spectrum import SpectrumReading
 from unstuck.probes.step import StepReading
@@ -27,6 +30,10 @@ INPUTS = InputsReading(
     typical_over_smallest=1.1,
     offset=0.03,
     constant=0.0,
+    rank=20,
+    condition=2.2,
+    normalized_condition=2.1,
+    noise_condition=2.2,
 )
 
 WIRING = WiringReading(
@@ -53,7 +60,7 @@ OUTPUTS = OutputsReading(
     high=5.0,
     classes=4,
     binary_targets=False,
-    input_dependence=0.9,
+    input_dependence=Estimate(0.8, 0.02),
     slope_over_error=None,
 )
 
@@ -129,7 +136,81 @@ ESCAPE = EscapeReading(
     symmetric=0.0,
 )
 
-WELL: tuple[Reading, ...] = (FINITE, INPUTS, WIRING, OUTPUTS, GRADIENT, DIRECTION, SPECTRUM, STEP, ESCAPE)
+LAYERS = LayersReading(
+    update=0,
+    samples=512,
+    depth=3,
+    activation_trend=Estimate(-0.1, 0.1),
+    gradient_trend=Estimate(0.1, 0.1),
+    sensitivity_trend=Estimate(0.0, 0.1),
+    parameter_trend=Estimate(0.1, 0.1),
+    activation_ratio=Estimate(1.2, 0.01),
+    gradient_ratio=Estimate(0.8, 0.01),
+    sensitivity_ratio=Estimate(1.0, 0.01),
+    parameter_ratio=Estimate(0.8, 0.02),
+    output_gradient=Estimate(0.9, 0.01),
+    without_gradient=0.0,
+    layers=("0", "2", "4"),
+    layer_activation=(1.0, 0.9, 0.8),
+    layer_gradient=(0.7, 0.8, 0.9),
+    layer_sensitivity=(1.0, 1.0, 1.0),
+    layer_parameters=(0.4, 0.4, 0.5),
+)
+
+ACTIVATIONS = ActivationsReading(
+    update=0,
+    samples=512,
+    units=64,
+    dead=0.0,
+    worst_dead=0.0,
+    dead_bound=3 / 512,
+    saturated=0.05,
+    worst_saturated=0.05,
+    twins=0.0,
+    rank=10.0,
+    initial_dead=0.0,
+    initial_worst_dead=0.0,
+    initial_worst_saturated=0.02,
+    layers=("1 tanh", "3 tanh"),
+    layer_units=(32, 32),
+    layer_dead=(0.0, 0.0),
+    layer_off=(None, None),
+    layer_saturated=(0.05, 0.05),
+    layer_twins=(0.0, 0.0),
+    layer_rank=(12.0, 10.0),
+)
+
+MODES = ModesReading(
+    update=0,
+    samples=512,
+    batch_size=32,
+    trained=Estimate(1.4, 0.02),
+    batch=Estimate(1.4, 0.02),
+    evaluation=Estimate(1.42, 0.02),
+    recomputed=Estimate(1.4, 0.02),
+    gap=Estimate(0.02, 0.01),
+    averages_gap=Estimate(0.02, 0.01),
+    batches_gap=Estimate(0.0, 0.01),
+    dropout_gap=Estimate(0.0, 0.0),
+    modules=("1: BatchNorm1d, moving averages",),
+    layers=("1",),
+    layer_distance=(0.1,),
+)
+
+WELL: tuple[Reading, ...] = (
+    FINITE,
+    INPUTS,
+    WIRING,
+    OUTPUTS,
+    ACTIVATIONS,
+    MODES,
+    GRADIENT,
+    LAYERS,
+    DIRECTION,
+    SPECTRUM,
+    STEP,
+    ESCAPE,
+)
 """One of each kind, of a classifier that learns."""
 
 
