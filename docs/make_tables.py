@@ -6,11 +6,14 @@ python docs/make_tables.py --check    say whether they are current; exit code 1 
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
+import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from unstuck import causes, probes, remedies
+from unstuck import causes, methods, probes, remedies
 
 ROOT = Path(__file__).resolve().parents[1]
 START, END = "<!-- lecture table: made by docs/make_tables.py -->", "<!-- end of lecture table -->"
@@ -66,6 +69,7 @@ PLANNED = {
 """The fixed vocabulary that the design names; what is registered is taken out of it by name."""
 
 COMMANDS = {
+    "methods": "`unstuck train TARGET --help`",
     "probes": "`unstuck measure TARGET PROBE`",
     "causes": "`unstuck diagnose TARGET`",
     "remedies": "`unstuck train TARGET --prescription FILE`",
@@ -74,11 +78,15 @@ COMMANDS = {
 
 def built() -> dict[str, dict[int, list[tuple[str, str]]]]:
     """Kind → chapter → (name, module file) of everything registered."""
-    found: dict[str, dict[int, list[tuple[str, str]]]] = {"probes": {}, "causes": {}, "remedies": {}}
+    found: dict[str, dict[int, list[tuple[str, str]]]] = {kind: {} for kind in COMMANDS}
 
     def keep(kind: str, chapter: int, name: str, module: str) -> None:
         found[kind].setdefault(chapter, []).append((name, f"src/{module.replace('.', '/')}.py"))
 
+    for _, name, _ in pkgutil.iter_modules(methods.__path__):
+        module = importlib.import_module(f"{methods.__name__}.{name}")
+        for chapter in chapters_of(module.__doc__ or ""):
+            keep("methods", chapter, name.replace("_", "-"), module.__name__)
     for probe in probes.ALL:
         keep("probes", probe.reads.chapter, probe.reads.probe, probe.__module__)
     for cause in causes.ALL:
@@ -86,6 +94,12 @@ def built() -> dict[str, dict[int, list[tuple[str, str]]]]:
     for remedy in remedies.ALL:
         keep("remedies", remedy.chapter, remedy.slug, remedy.__module__)
     return found
+
+
+def chapters_of(docstring: str) -> list[int]:
+    """The chapters that a module of methods says it belongs to."""
+    said = re.search(r"Lecture chapters? ([\d, and]+)", docstring)
+    return [] if said is None else [int(number) for number in re.findall(r"\d", said[1])]
 
 
 def rows(language: str) -> Iterable[str]:
@@ -100,7 +114,7 @@ def rows(language: str) -> Iterable[str]:
         title = names[language == "zh"]
         for kind, command in COMMANDS.items():
             have = parts[kind].get(chapter, [])
-            missing = [n for n in PLANNED[kind].get(chapter, ()) if n not in {name for name, _ in have}]
+            missing = [n for n in PLANNED.get(kind, {}).get(chapter, ()) if n not in {name for name, _ in have}]
             modules = ", ".join(f"[{name}]({module})" for name, module in have)
             waiting = f"{not_yet}: {', '.join(missing)}" if missing else ""
             if modules or waiting:
