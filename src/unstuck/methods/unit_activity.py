@@ -1,8 +1,7 @@
 """What the units behind every activation of a model do over a sample: which are off, which saturate, which are alike.
 
-Lecture chapter 5. An activation is asked itself what its bounds are and how steep it is, so that modules and
-functions, with any settings, are read in the same way; what has no bound on a side (ReLU above zero, leaky ReLU,
-linear outputs) never saturates there.
+An activation is asked itself what its bounds are and how steep it is, so that modules and functions, with any settings,
+are read in the same way; what has no bound on a side (ReLU above zero, leaky ReLU) never saturates there.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from unstuck.probes.activations import Activations as Activations
 from unstuck.probes.anatomy import Anatomy as Anatomy
 from unstuck.probes.density import Density as Density
 from unstuck.probes.direction import Direction as Direction
@@ -10,7 +11,9 @@ from unstuck.probes.finite import Finite as Finite
 from unstuck.probes.gradient import Gradient as Gradient
 from unstuck.probes.inputs import Inputs as Inputs
 from unstuck.probes.landscape import Landscape as Landscape
+from unstuck.probes.layers import Layers as Layers
 from unstuck.probes.loss_surface import LossSurface as LossSurface
+from unstuck.probes.modes import Modes as Modes
 from unstuck.probes.noise import Noise as Noise
 from unstuck.probes.outputs import Outputs as Outputs
 from unstuck.probes.sharpness import Sharpness as Sharpness
@@ -25,7 +28,10 @@ ALL: tuple[type[Any], ...] = (
     Wiring,
     Outputs,
     LossSurface,
+    Activations,
+    Modes,
     Gradient,
+    Layers,
     Direction,
     Anatomy,
     Noise,
