@@ -30,6 +30,12 @@ def good():
     return given()
 
 
+def regression():
+    return given(model=(model := nn.Linear(3, 1)), optimizer=torch.optim.SGD(model.parameters(), lr=0.1),
+        loss=lambda outputs, targets: (outputs[:, 0] - targets).square().mean(),
+        train=DataLoader(TensorDataset(torch.randn(24, 3), torch.randn(24)), batch_size=4))
+
+
 def talkative():
     print("loading the data ...")
     return given(name="talk: a/b")

@@ -10,10 +10,16 @@ import pytest
 from tests.targets import TARGETS
 
 from unstuck import cli
+from unstuck.course import Course
+from unstuck.progress import Look
+from unstuck.recipe import Recipe
+from unstuck.target import load
+from unstuck.training import Interrupted, walked
 
 TRAIN = ("train", "targets.py:good", "--updates", "2")
 STEP = {"remedy": "raise-learning-rate", "settings": {"factor": 2.0}}
 GAIN = {"fraction": 0.5, "interval": [0.1, 0.2], "says": "it helps"}
+RECIPES = {"misspelt.toml": 'rate = 0.1\noptimiser = "adam"\n', "quoted.toml": 'rate = "0.1"\n'}
 REPORTS = {
     "broken.json": '{"schema": 1, ',
     "list.json": "[]",
@@ -69,6 +75,43 @@ CASES: dict[tuple[str, ...], tuple[str, ...]] = {
     (*TRAIN[:2], "--updates", "-3"): ("--updates must be at least 1", "got -3"),
     (*TRAIN[:2], "--epochs", "0"): ("--epochs must be at least 1", "got 0"),
     (*TRAIN, "--epochs", "1"): ("number of `updates` or the number of `epochs`", "not both"),
+    # methods and recipes
+    (*TRAIN, "--rate", "0"): ("--rate must be above 0", "got 0.0"),
+    (*TRAIN, "--rate", "-0.1"): ("--rate must be above 0", "got -0.1"),
+    (*TRAIN, "--rate", "fast"): ("'--rate'", "number", "train --help"),
+    (*TRAIN, "--schedule", "cosine", "--warm-up", "5"): ("a schedule of 2 updates", "no room for a warm-up of 5"),
+    ("train", "targets.py:regression", "--loss", "cross-entropy"): ("cross-entropy needs targets", "class numbers"),
+    (*TRAIN, "--normalization", "batch"): ("no layer of the model qualifies", "output layer", "leave it out"),
+    (*TRAIN, "--optimizer", "adma", "--rate", "1"): ("cannot be 'adma'", "did you mean adam", "it is one of", "lamb"),
+    (*TRAIN, "--schedule", "cosin"): ("cannot be 'cosin'", "did you mean cosine?", "one-cycle"),
+    (*TRAIN, "--loss", "hinge"): ("cannot be 'hinge'", "it is one of cross-entropy"),
+    (*TRAIN, "--normalization", "bach"): ("cannot be 'bach'", "did you mean batch?", "spectral"),
+    (*TRAIN, "--optimizer", "adam"): ("`optimizer` needs `rate`", "give both"),
+    (*TRAIN, "--optimizer", "adagrad", "--rate", "1", "--momentum", "0.9"): (
+        "adagrad has no momentum",
+        "it takes rate",
+    ),
+    (*TRAIN, "--batch-size", "100"): ("a batch of 100", "24 samples"),
+    (*TRAIN, "--learning-rate", "1"): ("--learning-rate", "train --help"),
+    (*TRAIN, "--clip-norm", "1", "--prescription", "late.json"): ("not with clip_norm", "give one of them"),
+    (*TRAIN, "--recipe", "missing.toml"): ("missing.toml: there is no such file", "give a recipe"),
+    (*TRAIN, "--recipe", "targets.py"): ("targets.py: is not TOML", "line 2", "write lines as"),
+    (*TRAIN, "--recipe", "misspelt.toml"): ("misspelt.toml, line 2: `optimiser`", "did you mean optimizer?"),
+    (*TRAIN, "--recipe", "quoted.toml"): ("quoted.toml, line 1: `rate` must be a number", "got '0.1'"),
+    (*TRAIN, "--checkpoint-every", "-1"): ("'--checkpoint-every'", "0", "train --help"),
+    # trainings to go on with
+    ("train", "--resume", "missing"): ("missing: holds no checkpoint.pt", "give the folder of a training"),
+    ("train", "--resume", "torn"): ("torn/checkpoint.pt: cannot be read as a checkpoint", "train anew"),
+    ("train", "--resume", "stopped", "--rate", "3"): ("stopped: this training was started with rate 0.5", "rate 3.0"),
+    ("train", "--resume", "stopped", "--seed", "3"): ("with seed 1, and seed 3 is asked for", "start another training"),
+    ("train", "--resume", "stopped", "--updates", "9"): (
+        "20 updates were made already",
+        "9 are asked for",
+        "give more",
+    ),
+    ("train", "--resume", "stopped", "--out", "other"): ("--out other: a resumed training has its own", "leave it out"),
+    ("train", "targets.py:regression", "--resume", "stopped"): ("of another problem (name good then, regression now)",),
+    (*TRAIN, "--out", "stopped"): ("stopped: this folder holds a training", "--resume stopped", "another folder"),
     # reports
     (*TRAIN, "--prescription", "missing.json"): ("missing.json", "no such file", "give a run folder"),
     (*TRAIN, "--prescription", "broken.json"): ("broken.json", "cannot be read as a report", "cut off"),
@@ -90,11 +133,31 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("bad")
     (made / "targets.py").write_text(TARGETS, encoding="utf-8")
     (made / "unreadable.py").write_text("x = = 3\n", encoding="utf-8")
-    for name, text in REPORTS.items():
+    for name, text in (RECIPES | REPORTS).items():
         (made / name).write_text(text, encoding="utf-8")
     (made / "run").mkdir()
     (made / "run" / "report.json").write_text('{"schema": 1}', encoding="utf-8")
+    (made / "torn").mkdir()
+    (made / "torn" / "checkpoint.pt").write_bytes(b"PK")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "path", list(sys.path))
+        _stop(made)
+    sys.modules.pop("targets")
     return made
+
+
+def _stop(folder: Path) -> None:
+    """Leave a training in the folder ``stopped`` that was stopped after 32 updates and a checkpoint after 20."""
+
+    def press_control_c(look: Look) -> None:
+        if look.made[-1].update > 20:
+            raise KeyboardInterrupt
+
+    recipe = Recipe(updates=40, rate=0.5, seed=1)
+    course = Course.of(load(f"{folder / 'targets.py'}:good"), recipe, target="targets.py:good")
+    course.write_to(folder / "stopped", every=20)
+    with pytest.raises(Interrupted):
+        walked(course, watcher=press_control_c)
 
 
 @pytest.fixture(autouse=True)
@@ -116,6 +179,14 @@ def test_bad_input_is_told_in_one_line(arguments: tuple[str, ...], capsys: pytes
     assert told.count("\n") == 1
     assert "Traceback" not in told
     assert not [words for words in CASES[arguments] if words not in told], told
+
+
+def test_what_cannot_be_gone_on_with_stays_as_it_is(folder: Path) -> None:
+    before = {path.name: path.read_bytes() for path in (folder / "stopped").iterdir()}
+    refused = [arguments for arguments in CASES if "stopped" in arguments]
+    assert refused
+    assert {cli.run([*arguments, "--quiet"]) for arguments in refused} == {2}
+    assert {path.name: path.read_bytes() for path in (folder / "stopped").iterdir()} == before
 
 
 def test_what_is_refused_leaves_nothing_behind(folder: Path) -> None:

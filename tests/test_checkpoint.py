@@ -145,9 +145,14 @@ def test_rows_are_on_the_disk_before_the_checkpoint_that_stands_for_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done: list[str] = []
-    synced, replaced = checkpoints._sync, Path.replace
-    monkeypatch.setattr(checkpoints, "_sync", lambda path: (done.append(path.name), synced(path)))
-    monkeypatch.setattr(Path, "replace", lambda path, target: (done.append("replaced"), replaced(path, target))[1])
+    replaced = Path.replace
+
+    def replace(path: Path, target: Path) -> Path:
+        done.append("replaced")
+        return replaced(path, target)
+
+    monkeypatch.setattr(checkpoints, "_sync", lambda path: done.append(path.name))
+    monkeypatch.setattr(Path, "replace", replace)
     record = Record(tmp_path / "run")
     record.start("")
     record.add(made(5))

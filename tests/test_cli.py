@@ -1,11 +1,12 @@
 """The command line: what it writes where, its exit codes, and that help comes at once."""
 
 import json
+import os
 import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,12 @@ import torch
 from tests.targets import TARGETS
 
 from unstuck import cli
+from unstuck.methods.batch import RULES
+from unstuck.methods.insertion import NORMALIZATIONS
+from unstuck.methods.loss import LOSSES
+from unstuck.methods.optimizers import OPTIMIZERS
+from unstuck.methods.schedule import SCHEDULES
+from unstuck.recipe import AVERAGINGS, PLACEMENTS, Recipe
 
 Captured = pytest.CaptureFixture[str]
 
@@ -161,6 +168,88 @@ def test_a_training_is_told_and_a_broken_one_warns(tmp_path: Path, capsys: Captu
     at = read(tmp_path / "run" / "report.json")["broke_at"]
     assert noticed == f"unstuck: the loss stopped being finite at update {at}, where the training ended\n"
     assert "not finite" in printed
+
+
+@pytest.fixture(scope="module")
+def help_of_train() -> str:
+    """What ``unstuck train --help`` says, on lines as long as they need to be."""
+    environment = {**os.environ, "COLUMNS": "400"}
+    command = [sys.executable, "-m", "unstuck", "train", "--help"]
+    return subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
+
+
+def test_every_setting_of_a_recipe_is_an_option(help_of_train: str) -> None:
+    options = re.findall(r"--[a-z-]+", help_of_train)
+    assert not [name for name in Recipe.model_fields if f"--{name.replace('_', '-')}" not in options]
+
+
+@pytest.mark.parametrize("names", [OPTIMIZERS, SCHEDULES, LOSSES, NORMALIZATIONS, RULES, AVERAGINGS, PLACEMENTS])
+def test_every_method_is_named_in_the_help(names: Collection[str], help_of_train: str) -> None:
+    assert not [name for name in names if not re.search(rf"(?<![\w-]){name}(?![\w-])", help_of_train)]
+
+
+def test_methods_are_named_by_options_and_by_a_recipe_which_they_override(tmp_path: Path, capsys: Captured) -> None:
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text('optimizer = "adam"\nrate = 0.5\nepochs = 1\nschedule = "cosine"\n', encoding="utf-8")
+    options = ["--rate", "0.01", "--updates", "9", "--momentum", "0.8", "--quiet", "--json", "-"]
+    assert cli.run(["train", "targets.py:good", "--recipe", str(recipe), *options, "--out", str(tmp_path / "run")]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["recipe"] == {
+        "updates": 9,
+        "seed": 0,
+        "optimizer": "adam",
+        "rate": 0.01,
+        "momentum": 0.8,
+        "schedule": "cosine",
+    }
+    assert document["curve"][0]["rate"] == 0.01
+    again = ["train", "targets.py:good", "--recipe", str(tmp_path / "run" / "recipe.toml"), "--quiet", "--json", "-"]
+    assert cli.run(again) == 0
+    repeated = json.loads(capsys.readouterr().out)
+    assert (repeated["curve"], repeated["final"]) == (document["curve"], document["final"])
+
+
+def test_what_methods_changed_and_left_is_told(monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    options = ["--updates", "3", "--normalization", "layer", "--batch-size", "64", "--quiet"]
+    assert cli.run(["train", "unstuck.specimens:healthy", *options]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "With batch-size = 64, batch-rule = linear, normalization = layer, placement = before." in told
+    assert "with the batch size the rate goes from 0.05 to 0.1, by the linear rule" in told
+    assert "normalization was put into 0 (Linear): layer normalization of its 32 channels before its activation" in told
+    assert "normalization was left out of 4 (Linear): it is an output layer" in told
+
+
+def test_a_training_leaves_its_curve_its_recipe_and_its_weights(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert cli.run(["train", "targets.py:good", "--updates", "40", "--out", str(run), "--quiet"]) == 0
+    names = {"report.json", "report.html", "curve.jsonl", "checkpoint.pt", "recipe.toml", "weights.pt"}
+    assert {path.name for path in run.iterdir()} == names
+    lines = [json.loads(line) for line in (run / "curve.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert lines == read(run / "report.json")["curve"]
+    assert [line["update"] for line in lines] == list(range(40))
+
+
+def test_an_interrupted_training_goes_on_and_a_finished_one_says_so(tmp_path: Path, capsys: Captured) -> None:
+    run, whole = str(tmp_path / "run"), tmp_path / "whole"
+    options = ["--updates", "130", "--checkpoint-every", "30", "--quiet"]
+    assert cli.run(["train", "targets.py:interrupting", *options, "--out", run]) == 130
+    assert f"unstuck train --resume {run} goes on with it" in " ".join(capsys.readouterr().out.split())
+    assert read(tmp_path / "run" / "report.json")["finished"] is False
+    assert cli.run(["train", "--resume", run]) == 0
+    printed, noticed = capsys.readouterr()
+    assert "130 updates" in printed
+    assert "the trained weights are in" in noticed
+    sys.modules.pop("targets")
+    assert cli.run(["train", "targets.py:interrupting_late", *options, "--out", str(whole)]) == 0
+    assert (tmp_path / "run" / "curve.jsonl").read_bytes() == (whole / "curve.jsonl").read_bytes()
+    before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
+    capsys.readouterr()
+    assert cli.run(["train", "--resume", run, "--json", "-"]) == 0
+    printed, noticed = capsys.readouterr()
+    assert json.loads(printed) == json.loads(before["report.json"])
+    assert noticed == f"unstuck: {run}: this training is finished; nothing was done\n"
+    assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()} == before
 
 
 def test_without_a_target_it_is_said_that_there_is_a_built_in_one(capsys: Captured) -> None:

@@ -193,9 +193,8 @@ def test_momentum_and_decay_alone_are_those_of_the_optimizer_that_is_there() -> 
 
 def test_decay_is_that_of_the_groups_that_decay_already() -> None:
     def groups(parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
-        return torch.optim.AdamW(
-            [{"params": parameters[::2]}, {"params": parameters[1::2], "weight_decay": 0.0}], weight_decay=0.1
-        )
+        spared: dict[str, Any] = {"params": parameters[1::2], "weight_decay": 0.0}
+        return torch.optim.AdamW([{"params": parameters[::2]}, spared], weight_decay=0.1)
 
     made = of(problem(optimizer=groups), weight_decay=0.3).problem
     assert [group["weight_decay"] for group in made.optimizer.param_groups] == [0.3, 0.0]
