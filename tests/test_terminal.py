@@ -28,7 +28,7 @@ def look(first: int, count: int, updates: int, *, loss: float = 1.0) -> Look:
 
 
 def test_a_row_tells_where_the_training_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(terminal.time, "monotonic", iter((100.0, 100.0, 102.0)).__next__)
+    monkeypatch.setattr("unstuck.terminal.time.monotonic", iter((100.0, 100.0, 102.0)).__next__)
     table = TrainingTable()
     table.look(look(0, 16, 1_000))
     table.look(look(16, 4, 1_000, loss=6.0))
