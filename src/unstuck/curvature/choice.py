@@ -104,13 +104,13 @@ def rehearse(trials: Sequence[Trial], flat: Tensor, *, resolution: float, enough
     total = counter.get_total_flops()
     convolved = sum(count for name, count in counter.get_flop_counts()["Global"].items() if "convolution" in str(name))
     try:
-        with _bytes_saved() as saved:
+        with bytes_saved() as saved:
             graph = KeptGraph(loss, flat)
         exact = symmetric(graph, flat, resolution)
         held = sum(saved.values())
         per_sample = held / samples
         if per_sample > enough and trials[-1].samples < samples:
-            with _bytes_saved() as saved_of_fewer:
+            with bytes_saved() as saved_of_fewer:
                 KeptGraph(trials[-1].loss, flat)
             per_sample = (held - sum(saved_of_fewer.values())) / (samples - trials[-1].samples)
     except (RuntimeError, NotImplementedError) as error:
@@ -144,7 +144,7 @@ class _Attention(TorchFunctionMode):
 
 
 @contextmanager
-def _bytes_saved() -> Iterator[dict[int, int]]:
+def bytes_saved() -> Iterator[dict[int, int]]:
     """The memory that graphs built in the block hold: storage → bytes."""
     storages: dict[int, int] = {}
 

@@ -4,6 +4,7 @@ from typing import Any
 
 from unstuck.probes.activations import Activations as Activations
 from unstuck.probes.anatomy import Anatomy as Anatomy
+from unstuck.probes.batch_time import BatchTime as BatchTime
 from unstuck.probes.density import Density as Density
 from unstuck.probes.direction import Direction as Direction
 from unstuck.probes.escape import Escape as Escape
@@ -41,5 +42,6 @@ ALL: tuple[type[Any], ...] = (
     Step,
     Escape,
     Sharpness,
+    BatchTime,
     Landscape,
 )
