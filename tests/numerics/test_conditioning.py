@@ -17,7 +17,8 @@ EPSILON = torch.finfo(torch.float64).eps
 def orthonormal(rows: int, columns: int) -> Tensor:
     """Columns without mean, orthogonal, of deviation one."""
     table = torch.randn(rows, columns, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    return torch.linalg.qr(table - table.mean(0))[0] * math.sqrt(rows)
+    rotated: Tensor = torch.linalg.qr(table - table.mean(0))[0]
+    return rotated * math.sqrt(rows)
 
 
 def test_scales_alone() -> None:

@@ -244,6 +244,26 @@ def test_an_encoder_layer_is_seen_though_torch_has_a_faster_way() -> None:
     assert reading.units == 6
 
 
+def test_units_that_are_not_the_same_in_every_batch_are_those_of_the_first() -> None:
+    class Scores(nn.Module):
+        """As many units as there are samples."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.head = nn.Linear(UNITS, 2)
+
+        def forward(self, inputs: Tensor) -> Tensor:
+            weights = torch.relu(inputs @ inputs.T + 1)
+            outputs: Tensor = self.head(weights @ inputs)
+            return outputs
+
+    inputs, targets = table(30)
+    batches = [(inputs[:14], targets[:14]), (inputs[14:], targets[14:])]
+    reading = read(zoo.problem(Scores, train=batches))
+    assert reading.layers == ("relu",)
+    assert reading.units in (14, 16)
+
+
 def test_a_scale_that_is_made_positive_is_no_unit() -> None:
     class Scaled(Plain):
         def __init__(self) -> None:

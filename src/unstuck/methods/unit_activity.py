@@ -24,7 +24,7 @@ from unstuck.problem import Problem
 from unstuck.vector import Point
 
 FLAT = 0.02
-"""Of its steepest slope: up to it an activation is off or saturated. tanh is where it is above 0.99."""
+"""Of its steepest slope: up to it an activation is off or saturated. That of tanh is so little beyond ±0.99."""
 
 FAR, FARTHER, NEAR = 1e2, 1e4, 0.05
 """Arguments between which an activation that is bounded on that side changes by no more than NEAR; what is flat and
@@ -34,7 +34,7 @@ STEEP, ZERO = 8.0, 1e-6
 """Arguments up to which, on either side, the steepest slope is looked for; and what a bound at φ(0) may be off it."""
 
 UNITS, ROWS = 256, 256
-"""Units of a layer that are compared with each other, and rows of a batch on which they are, at most."""
+"""Units of a layer that are compared with each other, at most, and rows of a batch on which they are, about."""
 
 ALIKE = 1e-5
 """Of the size of two units: the distance up to which they count as one. Rounding leaves less, training more."""
@@ -50,8 +50,8 @@ Function = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shape:
-    """What is known of an activation φ as a function of numbers.
+class Bounds:
+    """Where an activation φ, a function of numbers, stops changing.
 
     Attributes:
         steepest: the largest |φ'|.
@@ -66,35 +66,29 @@ class Shape:
     rectifies: bool
 
     @property
-    def bounded(self) -> bool:
-        """Whether it is on both sides."""
+    def both(self) -> bool:
+        """Whether there are two."""
         return self.low is not None and self.high is not None
-
-    def at(self, bound: float | None, outputs: Tensor, slopes: Tensor) -> Tensor:
-        """Where φ is at a bound, given φ and φ'."""
-        flat = slopes.abs() <= FLAT * self.steepest
-        return torch.zeros_like(flat) if bound is None else flat & ((outputs - bound).abs() <= NEAR)
 
 
 class Moments:
-    """Sums of rows and of their products, over some of the columns.
+    """Sums of rows and of their products.
 
     Args:
         origin: from where rows are taken, shape (units,).
     """
 
     def __init__(self, origin: Tensor) -> None:
-        self.origin = _some(origin[None])[0]
+        self.origin = origin
         self.count = 0
-        self.sums = torch.zeros_like(self.origin)
-        self.products = torch.zeros_like(self.origin).outer(self.origin)
+        self.sums = torch.zeros_like(origin)
+        self.products = torch.zeros_like(origin).outer(origin)
 
     def add(self, rows: Tensor) -> None:
         """Add rows, shape (rows, units)."""
-        chosen = _some(rows) - self.origin
-        self.count += len(chosen)
-        self.sums += chosen.sum(0)
-        self.products += chosen.T @ chosen
+        self.count += len(rows)
+        self.sums += (rows - self.origin).sum(0)
+        self.products += (rows - self.origin).T @ (rows - self.origin)
 
     @property
     def mean(self) -> Tensor:
@@ -112,50 +106,64 @@ class Activity:
     """What the units behind one activation did in some passes.
 
     Args:
-        function: the activation's name.
-        shape: what is known of it as a function.
-        outputs: some of what it gave, shape (rows, units).
+        bounds: the activation's own.
+        axis: along which its outputs count units.
+        outputs: some of what it gave.
+
+    Attributes:
+        each: how many numbers each unit gave.
+        low: how many of them were at the lower bound, shape (units,).
+        high: at the upper one.
     """
 
-    def __init__(self, function: str, shape: Shape, outputs: Tensor) -> None:
-        self.function, self.shape = function, shape
+    def __init__(self, bounds: Bounds, axis: int, outputs: Tensor) -> None:
+        self.bounds, self.axis = bounds, axis
         self.resolution = ROUNDING * torch.finfo(outputs.dtype).eps
-        self.alive = torch.zeros(outputs.shape[1], dtype=torch.bool, device=outputs.device)
-        self.entries, self.at_low, self.at_high = 0, 0, 0
-        self.before = Moments(torch.zeros_like(outputs[0]))
-        self.after = Moments(outputs.mean(0))  # near the mean, so that little is lost where units hardly vary
+        self.each = 0
+        self.low = torch.zeros(outputs.shape[axis], dtype=torch.int64, device=outputs.device)
+        self.high = torch.zeros_like(self.low)
+        rows = _some(outputs, axis)
+        self.before = Moments(torch.zeros_like(rows[0]))
+        self.after = Moments(rows.mean(0))  # near the mean, so that little is lost where units hardly vary
 
     def add(self, inputs: Tensor, outputs: Tensor, slopes: Tensor) -> None:
-        """Count what it made of ``inputs``; all have the shape (rows, units)."""
-        low, high = (self.shape.at(bound, outputs, slopes) for bound in (self.shape.low, self.shape.high))
-        self.alive |= ~(low | high).all(0)
-        self.entries += inputs.numel()
-        self.at_low += int(low.sum())
-        self.at_high += int(high.sum())
-        self.before.add(inputs)
-        self.after.add(outputs)
+        """Count what it made of ``inputs``."""
+        flat = slopes.abs() <= FLAT * self.bounds.steepest
+        others = [axis for axis in range(flat.dim()) if axis != self.axis % flat.dim()]
+        for end, count in ((self.bounds.low, self.low), (self.bounds.high, self.high)):
+            if end is not None:
+                count += (flat & ((outputs - end).abs() <= NEAR)).sum(others)
+        self.each += inputs.numel() // self.units
+        self.before.add(_some(inputs, self.axis))
+        self.after.add(_some(outputs, self.axis))
 
     @property
     def units(self) -> int:
         """How many there are."""
-        return len(self.alive)
+        return len(self.low)
+
+    @property
+    def entries(self) -> int:
+        """How many numbers they gave."""
+        return self.each * self.units
 
     @property
     def dead(self) -> int:
         """How many of them were off or saturated for every sample and place."""
-        return int((~self.alive).sum())
+        return int((self.low + self.high == self.each).sum())
 
     @property
     def off(self) -> float | None:
         """The share of the numbers at which a rectifier was off; None for other activations."""
-        return self.at_low / self.entries if self.shape.rectifies else None
+        return int(self.low.sum()) / self.entries if self.bounds.rectifies else None
 
     @property
     def saturated(self) -> float | None:
         """The share of the numbers at one of its bounds; None where it has not two."""
-        if not self.shape.bounded:
+        if not self.bounds.both:
             return None
-        return (self.at_high + (0 if self.shape.rectifies else self.at_low)) / self.entries
+        counts = self.high if self.bounds.rectifies else self.low + self.high
+        return int(counts.sum()) / self.entries
 
     @property
     def twins(self) -> float:
@@ -229,7 +237,7 @@ class _Watcher(TorchFunctionMode):
         if not self._inside and self._last is not None:
             name, last = self._last
             memory = {tensor.untyped_storage().data_ptr() for tensor in tensors_of(outputs)}
-            if self.found[name].shape.bounded and last.untyped_storage().data_ptr() in memory:
+            if self.found[name].bounds.both and last.untyped_storage().data_ptr() in memory:
                 del self.found[name]
             self._last = None
 
@@ -269,48 +277,45 @@ class _Watcher(TorchFunctionMode):
 
     def _observe(self, function: str, activation: Function, inputs: Tensor) -> str | None:
         """Add one call to what is known of its place; None where it is not applied number by number."""
-        outputs, slopes = _sloped(activation, inputs.detach())
+        inputs = inputs.detach()
+        outputs, slopes = _sloped(activation, inputs)
         if outputs.shape != inputs.shape:
             return None
-        axis = self._axes.get(inputs.shape, 1 if inputs.dim() > 3 else -1) if inputs.dim() > 1 else 0
+        axis = self._axes.get(inputs.shape, 1 if inputs.dim() > 3 else -1)
+        if inputs.dim() == 1:  # the samples of one unit
+            axis, (inputs, outputs, slopes) = 1, (tensor[:, None] for tensor in (inputs, outputs, slopes))
         name = " ".join(filter(None, (self._inside[-1], function)))
         self._calls[name] += 1
         if self._calls[name] > 1:
             name = f"{name} ({self._calls[name]})"
-        rows = [_rows(tensor, axis) for tensor in (inputs.detach(), outputs, slopes)]
         if name not in self.found:
-            self.found[name] = Activity(function, _shape_of(activation, inputs), rows[1])
-        self.found[name].add(*rows)
+            self.found[name] = Activity(_bounds_of(activation, inputs), axis, outputs)
+        if self.found[name].units == outputs.shape[axis]:  # else the axis has another length from batch to batch
+            self.found[name].add(inputs, outputs, slopes)
         return name
-
-
-def _rows(tensor: Tensor, axis: int) -> Tensor:
-    """Shape (rows, units); a single axis is that of the samples of one unit."""
-    return tensor.movedim(axis, -1).flatten(0, -2) if tensor.dim() > 1 else tensor[:, None]
 
 
 def _sloped(activation: Function, inputs: Tensor) -> tuple[Tensor, Tensor]:
     """φ(x) and φ'(x), entry by entry."""
     with torch.enable_grad():
-        leaf = inputs.clone().requires_grad_()
+        leaf = inputs.detach().requires_grad_()
         outputs = activation(leaf.clone())  # it may work in place
         (slopes,) = torch.autograd.grad(outputs.sum(), leaf)
     return outputs.detach(), slopes
 
 
-def _shape_of(activation: Function, like: Tensor) -> Shape:
-    """What φ is, found by asking it far out and around zero; in columns where it has settings for each channel."""
+def _bounds_of(activation: Function, like: Tensor) -> Bounds:
+    """Found by asking it far out and around zero; in columns where it has settings for each channel."""
     ends = torch.tensor([-FARTHER, -FAR, 0.0, FAR, FARTHER], device=like.device)
     grid = torch.cat([ends, torch.linspace(-STEEP, STEEP, 257, device=like.device)]).to(like.dtype)
-    columns = like.shape[1] if like.dim() > 1 else 1
-    values, slopes = _sloped(activation, grid[:, None].expand(-1, columns))
+    values, slopes = _sloped(activation, grid[:, None].expand(-1, like.shape[1]))
     lowest, low, middle, high, highest = values[:5].double()
 
     def bound(farther: Tensor, far: Tensor) -> float | None:
         return float(farther.mean()) if bool(((farther - far).abs() <= NEAR).all()) else None
 
     found = bound(lowest, low)
-    return Shape(
+    return Bounds(
         steepest=float(slopes.abs().max()),
         low=found,
         high=bound(highest, high),
@@ -318,7 +323,10 @@ def _shape_of(activation: Function, like: Tensor) -> Shape:
     )
 
 
-def _some(rows: Tensor) -> Tensor:
-    """At most so many rows and units, evenly spaced, in double precision."""
-    stride = -(-len(rows) // ROWS) | 1  # odd: an even one may meet the same places of every image
-    return rows[::stride, :: -(-rows.shape[1] // UNITS)].double()
+def _some(tensor: Tensor, axis: int) -> Tensor:
+    """Some rows, of all samples, and some units, evenly spaced and in double precision; shape (rows, units)."""
+    units = -(-tensor.shape[axis] // UNITS)
+    stride = max(1, tensor.numel() // tensor.shape[axis] // ROWS) | 1  # odd: even ones meet few columns of an image
+    if axis == 1 and tensor.dim() > 2:
+        return tensor.flatten(2)[:, ::units, ::stride].movedim(1, -1).flatten(0, -2).double()
+    return tensor.flatten(0, -2)[::stride, ::units].double()
