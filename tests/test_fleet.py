@@ -177,9 +177,9 @@ def test_each_member_is_as_it_were_alone(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["perceptron", "batch norm", "tied and frozen"])
-@pytest.mark.parametrize(("limit", "value"), [("NUMBERS", 1), ("NUMBERS", 300), ("LOOK_EVERY", 7)])
+@pytest.mark.parametrize(("limit", "value"), [("NUMBERS", 1), ("NUMBERS", 300), ("RECORDED", 1), ("LOOK_EVERY", 7)])
 def test_sizes_change_how_and_not_what(name: str, limit: str, value: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each alone, a few at a time, with other looks."""
+    """Each alone, a few at a time, with operations recorded, with other looks."""
     monkeypatch.setattr(fleets, limit, value)
     check_against_alone(train(MODELS[name], [member for member, _ in MIXED]), MODELS[name])
 

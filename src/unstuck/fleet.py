@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.func import vmap
 
 from unstuck.errors import InputError
-from unstuck.fleet_network import Named, Network, Rehearsal, SampleLoss, rehearse
+from unstuck.fleet_network import Named, Network, Rehearsal, SampleLoss, recorded, rehearse
 from unstuck.methods.schedule import Constant, Schedule
 from unstuck.methods.update import Rule, Setting, stack, start, step
 from unstuck.untouched import derived_seed, generators_kept, in_mode, seed_all
@@ -31,6 +31,9 @@ NUMBERS = 2**21
 
 FEWEST = 16
 """Networks so large that fewer than these would fit are walked alone: together they gain little, and may lose."""
+
+RECORDED = 2**14
+"""Updates, of all members of a group together, in which the second that it takes to record one is made up for."""
 
 FILLED = 32
 """Samples to which a smaller batch is filled up; larger ones are at most doubled."""
@@ -124,7 +127,8 @@ def train_fleet(
 
     Members are run together by ``vmap``, as many at a time as fit into :data:`NUMBERS`. One that is too large, or whose
     model cannot be run so (dropout, recurrent layers), is walked alone; its random masks are then seeded by its order
-    and the update. A member that diverges disturbs no other.
+    and the update. In long runs the operations of the first update are recorded and repeated: what a model or a loss
+    decides by other things than tensors, it decides once. A member that diverges disturbs no other.
 
     Args:
         build: makes the model, initialized anew by torch's own generator.
@@ -273,9 +277,11 @@ def _walk(course: _Course, members: Sequence[Member], rows: Tensor, others: Name
         if course.seeded:
             seed_all(derived_seed(_order_of(members[0]), update))
         drawn = order[update % LOOK_EVERY]
-        batch = (data.index_select(0, drawn).unflatten(0, (*together, -1)) for data in (course.inputs, course.targets))
+        batch = [data.index_select(0, drawn).unflatten(0, (*together, -1)) for data in (course.inputs, course.targets)]
+        if update == 0 and together and len(members) * updates >= RECORDED:
+            run = recorded(run, leaves, others, *batch, *shares)
         found = run(leaves, others, *batch, *shares)
-        slopes = torch.autograd.grad(found.sum(), list(leaves.values()), materialize_grads=True)
+        slopes = torch.autograd.grad(found, list(leaves.values()), torch.ones_like(found), materialize_grads=True)
         for piece, slope in zip(pieces.values(), slopes, strict=True):
             piece.copy_(slope)
         losses[update] = found.detach()

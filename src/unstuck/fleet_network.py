@@ -284,3 +284,17 @@ def _found_beside(found: Tensor, network: Network, loss: SampleLoss, inputs: Ten
         return False
     beside = torch.cat([tensor[0].reshape(-1) for tensor in (losses, *slopes)])
     return bool((beside - found).norm() <= AGREEMENT * found.norm())
+
+
+def recorded(run: Callable[..., Tensor], leaves: Named, others: Named, *batch: Tensor) -> Callable[..., Tensor]:
+    """A function of tensors as the bare list of its operations: a tenth less time for a fleet of small networks.
+
+    Args:
+        run: the function.
+        leaves: its first argument.
+        others: its second, some of which it moves in place; not here, but in every call of what is given back.
+        batch: all others.
+    """
+    from torch.fx.experimental.proxy_tensor import make_fx  # takes a second to load
+
+    return make_fx(run)(leaves, {name: tensor.clone() for name, tensor in others.items()}, *batch)
