@@ -28,8 +28,8 @@ from unstuck.report import save
 from unstuck.training import Training, resume, train, train_document
 
 UPDATES, EVERY = 41, 18
-LOOKS, CHECKPOINTS = (16, 18, 34, 36, 41), (0, 18, 36, 41)
-"""Updates after which a training is looked at, and after which there is a checkpoint."""
+LOOKS, CHECKPOINTS = (16, 18, 34, 36, 41), (0, 18, 36)
+"""Updates after which a training is looked at, and those after whose look there is a checkpoint."""
 
 
 class Killed(BaseException):
@@ -68,7 +68,7 @@ def assert_goes_on(make: Callable[[], Problem], folder: Path, *, after: int = 34
     """Whole and in two parts it comes to the same."""
     whole = train(make(), updates=UPDATES, folder=folder / "whole", every=EVERY, **settings)
     stop(make(), folder / "parts", after=after, **settings)
-    assert Checkpoint.read(folder / "parts").snapshot.update == max(each for each in CHECKPOINTS if each <= after)
+    assert Checkpoint.read(folder / "parts").snapshot.update == max(each for each in CHECKPOINTS if each < after)
     rest = resume(make(), folder / "parts")
     assert rows(rest) == rows(whole)
     assert state(rest.problem) == state(whole.problem)
@@ -135,6 +135,18 @@ def test_a_prescription_goes_on_before_and_after_its_turn(turn: int, after: int,
     gain = Gain(fraction=0.5, interval=(0.1, 0.2), says="so")
     prescription = Prescription(from_update=turn, steps=steps, gain=gain)
     assert_goes_on(deep, tmp_path, after=after, prescription=prescription)
+
+
+def test_a_training_that_is_stopped_after_its_last_update_is_evaluated(tmp_path: Path) -> None:
+    def ended(doing: str, done: float) -> None:
+        if doing == "evaluating":
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(deep(), updates=UPDATES, folder=tmp_path, every=EVERY, progress=ended)
+    rest, whole = resume(deep(), tmp_path), train(deep(), updates=UPDATES)
+    assert Checkpoint.read(tmp_path).snapshot.update == UPDATES
+    assert (rest.final, rows(rest)) == (whole.final, rows(whole))
 
 
 def test_what_is_stopped_again_goes_on_again(tmp_path: Path) -> None:

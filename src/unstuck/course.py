@@ -19,7 +19,7 @@ from unstuck.recipe import Recipe
 from unstuck.report import card, plain
 from unstuck.snapshot import Snapshot
 from unstuck.treatment import treated
-from unstuck.walk import CHECK_EVERY, Run, Update, threads_for, walk
+from unstuck.walk import Update, threads_for, walk
 
 COMPARED = 64
 """Samples by which the data of a resumed training are known again."""
@@ -163,14 +163,25 @@ class Course:
     def go(self, progress: Progress, watcher: Watcher) -> None:
         """Walk in pieces, the prescription applied when its time has come, to the end or to where a piece breaks."""
         batches = self._batches()
+        per_epoch = max(1, self.branch.data.batches_per_epoch // self.branch.accumulate)
+
+        def look(made: tuple[Update, ...]) -> None:
+            self.curve += made
+            with self.branch.ranks.together():  # a full disk is one process's, and its failure everybody's
+                if self.record is not None:
+                    self.record.add(made)
+            watcher(Look(made=made, updates=self.updates, per_epoch=per_epoch))
+            progress("training", len(self.curve) / self.updates)
+
+        progress("training", len(self.curve) / self.updates)
         while len(self.curve) < self.updates and self.broke_at is None:
             done = len(self.curve)
-            progress("training", done / self.updates)
             if self.prescription is not None and done == self.prescription.from_update:
                 self._treat(self.prescription)
                 batches = self._batches()
-            run = walk(self.branch, self._piece(done), order=self._seed, start=done, batches=batches)
-            self._look(run, watcher)
+            piece = self._piece(done)
+            self.broke_at = walk(self.branch, piece, order=self._seed, start=done, batches=batches, told=look).broke_at
+            self._rest()
 
     @property
     def _seed(self) -> int:
@@ -182,26 +193,20 @@ class Course:
 
     def _piece(self, done: int) -> int:
         """Updates until something is to be done."""
-        stops = [done + CHECK_EVERY, self.updates]
+        stops = [self.updates]
         if self.prescription is not None:
             stops.append(self.prescription.from_update)
         if self.every:
             stops.append(done - done % self.every + self.every)
         return min(stop for stop in stops if stop > done) - done
 
-    def _look(self, run: Run, watcher: Watcher) -> None:
-        """Keep what a piece made."""
-        self.curve += run.curve
-        self.broke_at = run.broke_at
+    def _rest(self) -> None:
+        """Keep a checkpoint where it is time for one."""
         done = len(self.curve)
-        resting = self.every and (done % self.every == 0 or done == self.updates)
-        with self.branch.ranks.together():  # a full disk is one process's, and its failure everybody's
-            if self.record is not None:
-                self.record.add(run.curve)
-                if resting and self.broke_at is None:
-                    self.record.keep(self.checkpoint())
-        per_epoch = max(1, self.branch.data.batches_per_epoch // self.branch.accumulate)
-        watcher(Look(made=run.curve, updates=self.updates, per_epoch=per_epoch))
+        due = self.every and (done % self.every == 0 or done == self.updates)
+        with self.branch.ranks.together():
+            if due and self.record is not None and self.broke_at is None:
+                self.record.keep(self.checkpoint())
 
     def _treat(self, prescription: Prescription) -> None:
         """Apply the prescription; where it changes the data, their order begins anew."""

@@ -176,7 +176,7 @@ def walk(
     snapshots: Iterable[int] = (),
     anneal: bool = False,
     cosines: bool = False,
-    told: Callable[[int], None] | None = None,
+    told: Callable[[tuple[Update, ...]], None] | None = None,
 ) -> Run:
     """Walk a branch for ``updates`` updates; the branch is changed, nothing else.
 
@@ -191,12 +191,13 @@ def walk(
         snapshots: updates after which to keep the state.
         anneal: let every group's rate fall linearly to zero over this walk, without the scheduler.
         cosines: measure the cosine between successive gradients, which takes a copy of each.
-        told: called with the number of updates made, now and then.
+        told: given the updates since it was last called, now and then, and at the end.
 
     Returns:
         The curve; the walk ends early where the loss stops being finite.
     """
     evaluate, keep = set(checkpoints), set(snapshots)
+    curve: list[Update] = []
     rows: list[Row] = []
     evaluated: list[tuple[int, float]] = []
     kept = [Snapshot.of(branch, start)] if 0 in keep else []
@@ -226,11 +227,14 @@ def walk(
                 _schedule(branch, start + count + 1)
             done = count + 1
             if done % CHECK_EVERY == 0 or done == updates or done in evaluate or done in keep:
+                made = _updates(rows, start + len(curve))
+                rows.clear()
+                curve += made
                 if told is not None:
-                    told(done)
-                first = _first_broken(rows)
-                if first is not None:
-                    broke, suspect = start + first, _suspect(branch, recent[first - done])
+                    told(made)
+                broke = _first_broken(made)
+                if broke is not None:
+                    suspect = _suspect(branch, recent[broke - start - done])
                     break
                 if done in evaluate:
                     evaluated.append((start + done, branch.mean_loss(sample)))
@@ -238,8 +242,7 @@ def walk(
                     kept.append(Snapshot.of(branch, start + done))
     if anneal:
         _set_rates(branch, rates)
-    curve, seen = _rows(rows, start), tuple(evaluated)
-    return Run(curve=curve, checkpoints=seen, snapshots=tuple(kept), broke_at=broke, suspect=suspect)
+    return Run(curve=tuple(curve), checkpoints=tuple(evaluated), snapshots=tuple(kept), broke_at=broke, suspect=suspect)
 
 
 def _seeds(order: int, start: int) -> Iterator[int]:
@@ -261,22 +264,19 @@ def _suspect(branch: Problem, given: Sequence[Batch]) -> Batch:
     return next(broken, given[0])
 
 
-def _first_broken(rows: Sequence[Row]) -> int | None:
-    recent = rows[-CHECK_EVERY:]
-    losses, norms, _, _ = zip(*recent, strict=True)
-    pairs = zip(torch.stack(losses).tolist(), torch.stack(norms).tolist(), strict=True)
-    finite = [math.isfinite(loss) and math.isfinite(norm) for loss, norm in pairs]
-    return None if all(finite) else len(rows) - len(recent) + finite.index(False)
+def _first_broken(made: Sequence[Update]) -> int | None:
+    """The first update whose loss or gradient was not finite."""
+    broken = (each for each in made if not (math.isfinite(each.loss) and math.isfinite(each.gradient_norm)))
+    return next((each.update for each in broken), None)
 
 
-def _rows(rows: Sequence[Row], start: int) -> tuple[Update, ...]:
-    if not rows:
-        return ()
+def _updates(rows: Sequence[Row], first: int) -> tuple[Update, ...]:
+    """The rows as numbers; waits for the device once for each column."""
     losses, norms, cosines, rates = zip(*rows, strict=True)
     numbers = zip(*(torch.stack(column).tolist() for column in (losses, norms, cosines)), rates, strict=True)
     return tuple(
         Update(update=update, loss=loss, rate=rate, gradient_norm=norm, cosine=cosine)
-        for update, (loss, norm, cosine, rate) in enumerate(numbers, start)
+        for update, (loss, norm, cosine, rate) in enumerate(numbers, first)
     )
 
 
