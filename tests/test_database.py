@@ -21,10 +21,10 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "ledger.sqlite"
 
 
-def opened(path: Path, journal: Journal | None = None) -> None:
-    """Opened, and closed again."""
-    with Ledger(path, journal=journal):
-        pass
+def opened(path: Path, journal: Journal | None = None) -> bool:
+    """Opened, and closed again; gives whether several drivers may share it."""
+    with Ledger(path, journal=journal) as ledger:
+        return ledger.shared
 
 
 def journal(path: Path) -> str:
@@ -45,9 +45,9 @@ def test_no_shared_memory_on_network_file_systems(
     mounts.write_text(f"/dev/sda / ext4 rw 0 0\nhost:/x {place} {mount} rw 0 0\nhost:/y {place}s nfs rw 0 0\n")
     monkeypatch.setattr(database, "MOUNTS", mounts)
     path = folder / "ledger.sqlite"
-    opened(path)
+    assert opened(path) == (expected == "wal")
     assert journal(path) == expected
-    opened(path, "delete")
+    assert not opened(path, "delete")
     assert journal(path) == "delete"
     monkeypatch.setattr(database, "MOUNTS", tmp_path / "none")
     opened(path)

@@ -125,7 +125,7 @@ class Database:
 
     def _set_journal(self, journal: Journal) -> None:
         """The mode is kept in the file; to change it takes a moment in which no other program writes."""
-        if self.connection.execute("PRAGMA journal_mode").fetchone() == (journal,):
+        if self.journal == journal:
             return
         until = time.monotonic() + WAIT
         while True:
@@ -136,6 +136,12 @@ class Database:
                 if time.monotonic() > until:
                     raise
                 time.sleep(PAUSE)
+
+    @property
+    def journal(self) -> str:
+        """The mode that the file is in."""
+        mode: str = self.connection.execute("PRAGMA journal_mode").fetchone()[0]
+        return mode
 
 
 def on_network(path: Path) -> bool:

@@ -128,7 +128,7 @@ class _Driver:
     def go_on(self, executor: Executor) -> None:
         """Until nothing is left, or the executor breaks."""
         pending: dict[Future[Outcome], Row] = {}
-        while self._left():
+        while self._told().left:
             room = (1 if self._suspects else self._at_once) - len(pending)
             if room > 0:
                 claimed = self._ledger.claim(room, self._shard)
@@ -147,12 +147,13 @@ class _Driver:
             if broken:
                 return
 
-    def _left(self) -> int:
+    def _told(self) -> Counts:
+        """Where the runs stand, after it was told."""
         counts = self._ledger.counts(self._shard)
         failed = f", {counts.failed} failed" if counts.failed else ""
         ended = counts.total - counts.left
         self._progress(f"{counts.done} of {counts.total} runs done{failed}", ended / max(counts.total, 1))
-        return counts.left
+        return counts
 
     def _settle(self, row: Row, future: Future[Outcome]) -> None:
         """Write what became of a run. A result that comes too late, as others have the run by now, is not accepted."""

@@ -204,6 +204,12 @@ class Ledger:
     def __exit__(self, *_: object) -> None:
         self._database.connection.close()
 
+    @property
+    def shared(self) -> bool:
+        """Whether several drivers may work at once; not on network file systems, which is worth saying."""
+        with self._database.explained():
+            return self._database.journal == "wal"
+
     def enter(self, runs: Iterable[Mapping[str, Any]]) -> int:
         """Enter runs by their settings; gives how many are new."""
         texts = {key_of(settings): canonical(settings, "settings of a run") for settings in runs}
