@@ -10,7 +10,7 @@ import pytest
 import torch
 from tests import zoo
 from tests.probes.look import Weights, view
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from unstuck import causes
@@ -194,6 +194,14 @@ def test_a_model_that_refuses_every_size_says_why() -> None:
 
     with pytest.raises(RuntimeError, match="not today"):
         Machine(never).read()
+
+
+@pytest.mark.parametrize(("numbers", "last"), [(400, 16), (410, 24)])
+def test_a_large_model_is_not_held_once_per_sample(monkeypatch: pytest.MonkeyPatch, numbers: int, last: int) -> None:
+    """Of a sample, its 4 inputs, 400 units and what the loss needs are kept; 41,000 weights are there anyway."""
+    monkeypatch.setattr(batch_time, "MEMORY", 24 * numbers * 8)
+    problem = zoo.problem(lambda: nn.Sequential(nn.Linear(4, 200), nn.Linear(200, 200), nn.Linear(200, 3)))
+    assert BatchTime().measure(view(problem), Budget()).batch_sizes[-1] == last
 
 
 def test_memory_ends_the_sizes(monkeypatch: pytest.MonkeyPatch) -> None:

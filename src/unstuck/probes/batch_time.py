@@ -298,11 +298,13 @@ def _timing(view: View, size: int, limits: _Limits, clock: Callable[[], float]) 
 
 
 def _bytes_kept(view: View, size: int) -> int:
-    """What the graph of an update holds."""
+    """What the graph of an update holds, beside the parameters, which are there anyway."""
     branch = view.problem.branch()
     view.gradient_evaluations += 1
     with seeded(view.seed), in_mode(branch.model, branch.modes("training")), bytes_saved() as saved:
         Walker(branch).update([_batch(view.problem.data, size, view.seed)])
+    for parameter in branch.model.parameters():
+        saved.pop(parameter.untyped_storage().data_ptr(), None)
     return sum(saved.values())
 
 
