@@ -16,6 +16,7 @@ from unstuck.probes.layers import Layers as Layers
 from unstuck.probes.loss_surface import LossSurface as LossSurface
 from unstuck.probes.modes import Modes as Modes
 from unstuck.probes.noise import Noise as Noise
+from unstuck.probes.order import Order as Order
 from unstuck.probes.outputs import Outputs as Outputs
 from unstuck.probes.sharpness import Sharpness as Sharpness
 from unstuck.probes.spectrum import Spectrum as Spectrum
@@ -27,6 +28,7 @@ ALL: tuple[type[Any], ...] = (
     Finite,
     Inputs,
     Wiring,
+    Order,
     Outputs,
     LossSurface,
     Activations,
