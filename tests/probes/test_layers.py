@@ -310,7 +310,7 @@ def test_parameters_without_modules_are_the_models() -> None:
     assert reading.layers == ("the model",)
     assert reading.layer_gradient == (2.0,)
     assert reading.gradient_trend is None
-    assert "needs three layers" in reading.notes[0]
+    assert "needs 3 layers" in reading.notes[0]
     assert reading.draw() is None
 
 
@@ -331,3 +331,13 @@ def test_the_picture_has_one_line_for_each_profile() -> None:
     assert len(figure.data) == 4
     assert figure.layout.xaxis.ticktext == ("0", "2", "4")
     assert "factor of" in figure.layout.meta["summary"]
+
+
+def test_what_is_not_finite_is_left_out_and_said() -> None:
+    inputs, targets = wide(2000)
+    inputs[:1500:60, 3] = math.nan  # more than one batch of the sample, not all of them
+    reading = read(classifier(lambda: stack(nn.Tanh, depth=4), train=zoo.shuffled(inputs, targets)))
+    whole = read(classifier(lambda: stack(nn.Tanh, depth=4), samples=2000))
+    assert "gave numbers that are not finite" in reading.notes[0]
+    assert whole.notes == ()
+    assert reading.layer_activation == pytest.approx(whole.layer_activation, rel=0.2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -35,6 +36,11 @@ class Passed:
     activation: float
     gradient: float | None = None
     sensitivity: float | None = None
+
+    @property
+    def finite(self) -> bool:
+        """Whether all of this is."""
+        return math.isfinite(self.activation) and (self.gradient is None or math.isfinite(self.gradient))
 
 
 def passes_of(problem: Problem, point: Point, batch: Batch, *, seed: int) -> dict[str, Passed]:

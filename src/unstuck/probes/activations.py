@@ -72,8 +72,8 @@ class ActivationsReading(Reading):
         figure = self._by_layer(
             self.title,
             x="share",
-            summary=f"Of {self.units} units {self.dead:.3g} are off or saturated for every sample; in the worst layer "
-            f"{self.worst_dead:.3g} are. That many are off at one sample or another is no fault.",
+            summary=f"{100 * self.dead:.3g} % of {self.units} units are off or saturated for all samples, in the worst "
+            f"layer {100 * self.worst_dead:.3g} %. That many are off at one sample or another is no fault.",
         )
         bars: tuple[tuple[str, plot.Role, Sequence[float | None]], ...] = (
             ("dead units", "opposite", self.layer_dead),

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from unstuck import plot
 from unstuck.budget import Budget
 from unstuck.methods.depth_profile import Passed, layers_of, passes_of, relative_gradient
-from unstuck.numerics.geometric import geometric_trend
+from unstuck.numerics.geometric import FEWEST, geometric_trend
 from unstuck.numerics.statistics import mean
 from unstuck.reading import Estimate, Reading, quantity
 from unstuck.sharded import check_unsharded
@@ -93,8 +93,8 @@ class LayersReading(Reading):
             y="over the geometric mean of all layers",
             log_y=True,
             summary=f"From layer to layer, the activations change by a factor of {_factor(self.activation_trend)}, the "
-            f"gradient on them by {_factor(self.gradient_trend)}, that on the parameters by "
-            f"{_factor(self.parameter_trend)}.",
+            f"gradient on them by {_factor(self.gradient_trend)}, both together by {_factor(self.sensitivity_trend)}, "
+            f"the gradient on the parameters by {_factor(self.parameter_trend)}.",
         )
         places = list(range(1, self.depth + 1))
         for name, values in (
@@ -129,8 +129,8 @@ class Layers:
     def measure(self, view: View, budget: Budget) -> LayersReading:
         check_unsharded(view.problem.model)
         view.gradient_evaluations += len(view.sample)
-        passed = partial(passes_of, view.problem, view.point, seed=view.seed)
-        batches = view.problem.ranks.spread(lambda batch: passed(batch=batch), view.sample)
+        passes = partial(passes_of, view.problem, view.point, seed=view.seed)
+        batches = view.problem.ranks.spread(passes, view.sample)
         calls = _in_order(batches)
         owned = layers_of(view.problem.model, (call.module for call in calls.values()))
         layers = {name: call.module for name, call in calls.items() if call.module in owned}
@@ -139,15 +139,15 @@ class Layers:
             for _, gradient in view.gradients
         ]
         activation, gradient, sensitivity = (
-            _profile([[_of(batch, name, quantity) for name in layers] for batch in batches])
-            for quantity in ("activation", "gradient", "sensitivity")
+            _profile([[_of(batch, name, what) for name in layers] for batch in batches])
+            for what in ("activation", "gradient", "sensitivity")
         )
         parameters = _profile([[batch[module] for module in layers.values()] for batch in learning])
         asked = [value for value in _level(gradient) if value is not None]
         return LayersReading(
             update=view.update,
             samples=view.samples,
-            notes=_notes(layers),
+            notes=_notes(layers, batches),
             depth=len(layers),
             activation_trend=_trend(activation),
             gradient_trend=_trend(gradient),
@@ -172,8 +172,9 @@ def _in_order(batches: Sequence[Mapping[str, Passed]]) -> dict[str, Passed]:
     return {name: call for batch in sorted(batches, key=len, reverse=True) for name, call in batch.items()}
 
 
-def _of(batch: Mapping[str, Passed], name: str, quantity: str) -> float | None:
-    found: float | None = getattr(batch.get(name), quantity, None)
+def _of(batch: Mapping[str, Passed], name: str, what: str) -> float | None:
+    """What was noted of a call; None where this pass did not make it."""
+    found: float | None = getattr(batch.get(name), what, None)
     return found
 
 
@@ -210,7 +211,11 @@ def _estimate(view: View, values: Profile) -> Estimate | None:
     return Estimate(found.value, 0.0 if view.exhaustive else found.standard_error)
 
 
-def _notes(layers: Mapping[str, str]) -> tuple[str, ...]:
-    if len(layers) > 2:
-        return ()
-    return ("a trend along depth needs three layers with weights that are modules of their own",)
+def _notes(layers: Mapping[str, str], batches: Sequence[Mapping[str, Passed]]) -> tuple[str, ...]:
+    notes = []
+    if len(layers) < FEWEST:
+        notes.append(f"a trend along depth needs {FEWEST} layers with weights that are modules of their own")
+    spoiled = sum(any(not call.finite for call in batch.values()) for batch in batches)
+    if spoiled:
+        notes.append(f"{spoiled} of {len(batches)} batches gave numbers that are not finite; these are left out")
+    return tuple(notes)
