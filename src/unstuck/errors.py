@@ -18,3 +18,11 @@ class InputError(UnstuckError):
 
 class MissingReading(UnstuckError):
     """A reading was asked for that nobody measured."""
+
+
+def in_a_line(error: BaseException) -> str:
+    """What an error says in one line, with its kind where it is not ours."""
+    lines = str(error).strip().splitlines()
+    if isinstance(error, UnstuckError) and lines:
+        return lines[0]
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
