@@ -32,8 +32,8 @@ LOOPS = 8
 """Members whose loops are run; those of all others take as long."""
 
 REPETITIONS = 5
-FIRST = ((64, 32, 280), (256, 16, 280))
-"""Members, hidden units, and updates: five epochs."""
+FIRST = ((64, 32, 560), (256, 16, 560))
+"""Members, hidden units, and updates: ten epochs."""
 
 SWEEP = tuple((members, hidden, 56) for hidden in (16, 64, 256, 1024) for members in (1, 2, 4, 16, 64, 256))
 
