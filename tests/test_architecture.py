@@ -32,7 +32,7 @@ LAYERS = (
             "problem",
         ),
         *("check", "target", "walk", "directions", "landscape"),
-        *("device", "accuracy", "plot", "methods"),
+        *("device", "accuracy", "plot", "methods", "passes", "surgery"),
     ),
     ("fleet_network", "fleet", "view", "reading", "remedy", "cause"),
     ("probes", "specimens"),

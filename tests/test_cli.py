@@ -16,11 +16,11 @@ from tests.targets import TARGETS
 
 from unstuck import cli
 from unstuck.methods.batch import RULES
-from unstuck.methods.insertion import NORMALIZATIONS
 from unstuck.methods.loss import LOSSES
 from unstuck.methods.optimizers import OPTIMIZERS
 from unstuck.methods.schedule import SCHEDULES
 from unstuck.recipe import AVERAGINGS, PLACEMENTS, Recipe
+from unstuck.surgery.insertion import NORMALIZATIONS
 
 Captured = pytest.CaptureFixture[str]
 

@@ -13,12 +13,12 @@ from torch import nn
 from unstuck.errors import InputError
 from unstuck.methods.averaging import Averaged, with_averaging
 from unstuck.methods.batch import with_batch_size, with_ghost_batches, with_shuffle
-from unstuck.methods.insertion import with_normalization
 from unstuck.methods.loss import with_loss
 from unstuck.methods.optimizers import with_optimizer
 from unstuck.methods.schedule import Cosine, WarmUp, named, with_schedule
 from unstuck.problem import Problem
 from unstuck.recipe import Recipe
+from unstuck.surgery.insertion import with_normalization
 from unstuck.treatment import DECAY, Treated, treated
 from unstuck.walk import walk
 

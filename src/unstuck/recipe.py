@@ -24,10 +24,10 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 
 from unstuck.errors import InputError
 from unstuck.methods.batch import RULES
-from unstuck.methods.insertion import NORMALIZATIONS
 from unstuck.methods.loss import LOSSES
 from unstuck.methods.optimizers import OPTIMIZERS
 from unstuck.methods.schedule import PREFIX, SCHEDULES
+from unstuck.surgery.insertion import NORMALIZATIONS
 
 WARMED_UP = tuple(PREFIX + name for name in SCHEDULES if not name.startswith(PREFIX))
 AVERAGINGS = ("exponential", "stochastic")

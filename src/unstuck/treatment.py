@@ -15,7 +15,6 @@ import torch
 from unstuck.errors import InputError
 from unstuck.methods.averaging import with_averaging
 from unstuck.methods.batch import with_batch_size, with_ghost_batches, with_shuffle
-from unstuck.methods.insertion import with_normalization
 from unstuck.methods.loss import with_loss
 from unstuck.methods.optimizers import OPTIMIZERS, with_optimizer
 from unstuck.methods.rate import scale_rates
@@ -23,6 +22,7 @@ from unstuck.methods.schedule import named, with_schedule
 from unstuck.methods.warm_up import with_schedule_on_top
 from unstuck.problem import Problem
 from unstuck.recipe import HYPHENS, Recipe
+from unstuck.surgery.insertion import with_normalization
 
 UPDATES = 1_000
 """Updates, where neither updates nor epochs are asked for."""

@@ -9,8 +9,8 @@ from tests.closed_forms.made import DOUBLE, descent, normal, of, set_to
 from tests.probes.look import look
 from torch import Tensor, nn
 
-from unstuck.methods.sample_gradients import sample_gradients
 from unstuck.numerics.noise import gradient_noise
+from unstuck.passes.sample_gradients import sample_gradients
 from unstuck.probes.gradient import Gradient, GradientReading
 from unstuck.probes.noise import Noise, NoiseReading
 from unstuck.problem import Problem

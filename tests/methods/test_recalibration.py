@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from unstuck.data import Batch
 from unstuck.errors import InputError
-from unstuck.methods.insertion import with_normalization
 from unstuck.methods.recalibration import recalibrated
 from unstuck.problem import Problem
+from unstuck.surgery.insertion import with_normalization
 from unstuck.walk import walk
 
 

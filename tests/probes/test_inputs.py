@@ -12,11 +12,11 @@ from tests.probes.look import look
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from unstuck.methods.inputs import feature_axis, first_inputs
 from unstuck.methods.normalize import FeatureStatistics
 from unstuck.probes.inputs import Inputs, InputsReading
 from unstuck.problem import Problem
 from unstuck.specimens import healthy, unnormalized
+from unstuck.surgery.inputs import feature_axis, first_inputs
 
 
 def reading_of(inputs: Any, *more: Any) -> InputsReading:

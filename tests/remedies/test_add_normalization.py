@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 import torch
 from tests import zoo
-from tests.methods.networks import Attentive, Pictures, deep
 from tests.readings import FINITE, INPUTS, only
+from tests.surgery.networks import Attentive, Pictures, deep
 from tests.trials import ground, tried
 from tests.untouched import assert_untouched
 from torch import nn

@@ -13,10 +13,10 @@ from tests.readings import FINITE, INPUTS, only
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from unstuck.methods.normalization_layers import Standardized
 from unstuck.methods.normalize import LARGEST
 from unstuck.problem import Problem
 from unstuck.remedies.normalize_inputs import NormalizeInputs
+from unstuck.surgery.normalization_layers import Standardized
 from unstuck.walk import walk
 
 NUMBERS = [torch.float32, torch.float64]

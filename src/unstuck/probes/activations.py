@@ -16,7 +16,7 @@ import plotly.graph_objects as go
 
 from unstuck import plot
 from unstuck.budget import Budget
-from unstuck.methods.unit_activity import UNITS, Activity, activities_of
+from unstuck.passes.unit_activity import UNITS, Activity, activities_of
 from unstuck.problem import Problem
 from unstuck.reading import Reading, quantity
 from unstuck.sharded import check_unsharded

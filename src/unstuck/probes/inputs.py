@@ -17,10 +17,10 @@ from torch import Tensor
 from unstuck import plot
 from unstuck.budget import Budget
 from unstuck.errors import InputError
-from unstuck.methods.inputs import feature_axis, first_inputs
 from unstuck.methods.normalize import FeatureStatistics
 from unstuck.numerics.conditioning import conditioning, noise_condition
 from unstuck.reading import Reading, quantity
+from unstuck.surgery.inputs import feature_axis, first_inputs
 from unstuck.view import View
 
 FEATURES, NUMBERS = 1_024, 2**20

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 
 from unstuck import plot
 from unstuck.budget import Budget
-from unstuck.methods.depth_profile import Passed, layers_of, passes_of, relative_gradient
 from unstuck.numerics.geometric import FEWEST, geometric_trend
 from unstuck.numerics.statistics import mean
+from unstuck.passes.depth_profile import Passed, layers_of, passes_of, relative_gradient
 from unstuck.reading import Estimate, Reading, quantity
 from unstuck.sharded import check_unsharded
 from unstuck.view import View

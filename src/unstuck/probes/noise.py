@@ -27,9 +27,9 @@ from torch import Tensor
 from unstuck import plot
 from unstuck.budget import Budget
 from unstuck.data import Batch, first_samples, samples_at, samples_in
-from unstuck.methods.sample_gradients import TRIED, sample_gradients, way_for
 from unstuck.numerics.noise import GradientNoise, agreement, gradient_noise
 from unstuck.numerics.statistics import Mean
+from unstuck.passes.sample_gradients import TRIED, sample_gradients, way_for
 from unstuck.reading import Estimate, Reading, Within, quantity
 from unstuck.untouched import derived_seed
 from unstuck.vector import flatten

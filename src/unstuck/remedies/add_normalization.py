@@ -8,7 +8,7 @@ from typing import ClassVar, Self
 from torch import nn
 
 from unstuck.errors import InputError
-from unstuck.methods.insertion import with_normalization
+from unstuck.surgery.insertion import with_normalization
 from unstuck.probes.inputs import InputsReading
 from unstuck.problem import Problem
 from unstuck.reading import Readings
@@ -19,7 +19,7 @@ OUTPUTS = {
     "layer": ("torch.nn.LayerNorm(units)", "torch.nn.GroupNorm(1, channels)"),
     "instance": ("torch.nn.InstanceNorm1d(channels, affine=True)", "torch.nn.InstanceNorm2d(channels, affine=True)"),
     "group": ("torch.nn.GroupNorm(groups, units)", "torch.nn.GroupNorm(groups, channels)"),
-    "batch-renorm": 2 * ("unstuck.methods.normalization_layers.BatchRenorm(units)",),
+    "batch-renorm": 2 * ("unstuck.surgery.normalization_layers.BatchRenorm(units)",),
 }
 """What is put after a layer or its activation: in networks without images, and with."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
-from unstuck.methods.inputs import with_normalized_inputs
+from unstuck.surgery.inputs import with_normalized_inputs
 from unstuck.probes.inputs import InputsReading
 from unstuck.problem import Problem
 from unstuck.reading import Readings

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from tests import zoo
 from torch import Tensor, nn
 
-from unstuck.methods.insertion import Inserted, with_normalization
+from unstuck.surgery.insertion import Inserted, with_normalization
 
 CLASSES, FEATURES = zoo.CLASSES, zoo.FEATURES
 

@@ -13,7 +13,7 @@ from math import prod
 from torch import nn
 
 from unstuck.data import samples_in
-from unstuck.methods.layer_flow import LAYERS, Flow, Use, flow_of
+from unstuck.passes.layer_flow import LAYERS, Flow, Use, flow_of
 from unstuck.problem import Problem
 
 OF_WEIGHTS = ("weight", "spectral")

@@ -14,9 +14,9 @@ from torch import Tensor
 from unstuck.data import tensors_of
 from unstuck.errors import InputError
 from unstuck.forward import split
-from unstuck.methods.normalization_layers import Standardized
 from unstuck.methods.normalize import FeatureStatistics
 from unstuck.problem import Problem
+from unstuck.surgery.normalization_layers import Standardized
 
 SAMPLES, CHUNK = 4_096, 256
 """Samples over which means and deviations are taken, and how many of them are made double at once."""

@@ -19,7 +19,7 @@ from torch.overrides import TorchFunctionMode
 
 from unstuck.data import Batch, samples_in, tensors_of
 from unstuck.forward import pure_runs
-from unstuck.methods.layer_flow import ACTIVATIONS
+from unstuck.passes.layer_flow import ACTIVATIONS
 from unstuck.problem import Problem
 from unstuck.vector import Point
 

@@ -8,11 +8,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 from tests import zoo
-from tests.methods.networks import CLASSES, FEATURES, Pictures, Residual, deep, inserted, names
+from tests.surgery.networks import CLASSES, FEATURES, Pictures, Residual, deep, inserted, names
 from torch import Tensor, nn
 
 from unstuck.errors import InputError
-from unstuck.methods.insertion import with_normalization
+from unstuck.surgery.insertion import with_normalization
 
 
 class RootNorm(nn.Module):

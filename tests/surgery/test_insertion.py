@@ -9,14 +9,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 from tests import zoo
-from tests.methods.networks import CLASSES, FEATURES, SEEN, Pictures, deep, inserted, names
+from tests.surgery.networks import CLASSES, FEATURES, SEEN, Pictures, deep, inserted, names
 from tests.untouched import assert_untouched
 from torch import Tensor, nn
 
 from unstuck.errors import InputError
-from unstuck.methods.insertion import NORMALIZATIONS, with_normalization
-from unstuck.methods.normalization_layers import Standardized
 from unstuck.problem import Problem
+from unstuck.surgery.insertion import NORMALIZATIONS, with_normalization
+from unstuck.surgery.normalization_layers import Standardized
 from unstuck.walk import walk
 
 OF_OUTPUTS = ("batch", "layer", "instance", "group", "batch-renorm")

@@ -14,11 +14,11 @@ from torch import nn
 from torch.nn.utils import parametrizations
 
 from unstuck.errors import InputError
-from unstuck.methods.inputs import with_normalized_inputs
-from unstuck.methods.insertion_sites import OF_WEIGHTS, Site, Sites
-from unstuck.methods.layer_flow import flow_of
-from unstuck.methods.normalization_layers import BatchRenorm, FeaturesLast
+from unstuck.passes.layer_flow import flow_of
 from unstuck.problem import Problem
+from unstuck.surgery.inputs import with_normalized_inputs
+from unstuck.surgery.insertion_sites import OF_WEIGHTS, Site, Sites
+from unstuck.surgery.normalization_layers import BatchRenorm, FeaturesLast
 from unstuck.untouched import seeded
 
 NORMALIZATIONS = ("feature", "batch", "layer", "instance", "group", "weight", "spectral", "batch-renorm")

@@ -11,7 +11,7 @@ from tests.closed_forms.made import DOUBLE, normal, of, set_to
 from torch import Tensor, nn
 
 from unstuck.data import samples_at, samples_in
-from unstuck.methods.sample_gradients import sample_gradients, way_for
+from unstuck.passes.sample_gradients import sample_gradients, way_for
 from unstuck.problem import Problem
 from unstuck.vector import flatten
 

@@ -8,7 +8,7 @@ import torch
 from tests import zoo
 from torch import nn
 
-from unstuck.methods.normalization_layers import BatchRenorm, FeaturesLast
+from unstuck.surgery.normalization_layers import BatchRenorm, FeaturesLast
 
 FEATURES = zoo.FEATURES
 

@@ -1,0 +1,1 @@
+"""Changes of the model itself: what is put into it, and where."""
