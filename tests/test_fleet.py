@@ -8,102 +8,21 @@ from typing import Any
 
 import pytest
 import torch
+from tests.fleets import CLASSES, FEATURES, MODELS, SAMPLES, Build, cross_entropy, perceptron, squared_error, table
 from tests.test_device_discipline import DevicesGiven
 from torch import Tensor, nn
 
 from unstuck import fleet as fleets
 from unstuck.errors import InputError
 from unstuck.fleet import Fleet, Member, epochs, train_fleet
-from unstuck.fleet_network import Network, rehearse
 from unstuck.methods.schedule import inverse_square_root
 from unstuck.methods.update import adam, adamw, gradient_descent, heavy_ball, nesterov, rmsprop
 from unstuck.untouched import seeded
 
-SAMPLES, FEATURES, CLASSES, UPDATES = 40, 6, 3, 40
+UPDATES = 40
 
-Build = Callable[[], nn.Module]
 Optimizer = Callable[[Any], torch.optim.Optimizer]
 
-
-def table() -> tuple[Tensor, Tensor]:
-    """Features, shape (40, 6), and a class of three."""
-    generator = torch.Generator().manual_seed(3)
-    inputs = torch.randn(SAMPLES, FEATURES, generator=generator, dtype=torch.float64)
-    return inputs, torch.randint(0, CLASSES, (SAMPLES,), generator=generator)
-
-
-def cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
-    return nn.functional.cross_entropy(outputs, targets, reduction="none")
-
-
-def squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
-    return (outputs - nn.functional.one_hot(targets, CLASSES)).square().sum(1)
-
-
-def perceptron(*between: Callable[[], nn.Module]) -> Build:
-    def build() -> nn.Module:
-        # In front of a batch normalization a bias has no effect: its gradient is rounding, which Adam would walk on.
-        first = nn.Linear(FEATURES, 5, bias=not between)
-        return nn.Sequential(first, *(part() for part in between), nn.Tanh(), nn.Linear(5, CLASSES)).double()
-
-    return build
-
-
-class Images(nn.Module):
-    """The features as an image of 2 × 3, through a convolution and batch normalization of channels."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.convolution, self.norm = nn.Conv2d(1, 4, 2, bias=False), nn.BatchNorm2d(4, momentum=None)
-        self.head = nn.Linear(8, CLASSES)
-        self.double()
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        images = torch.relu(self.norm(self.convolution(inputs.view(-1, 1, 2, 3))))
-        outputs: Tensor = self.head(images.flatten(1))
-        return outputs
-
-
-class Tied(nn.Module):
-    """One matrix in two places, one layer frozen, one parameter that is used by nobody, one that is no module's."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.first, self.second = nn.Linear(FEATURES, FEATURES), nn.Linear(FEATURES, FEATURES)
-        self.second.weight = self.first.weight
-        self.head = nn.Linear(FEATURES, CLASSES)
-        self.head.requires_grad_(False)
-        self.unused, self.gain = nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(()))
-        self.double()
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        outputs: Tensor = self.head(self.gain * self.second(torch.tanh(self.first(inputs))))
-        return outputs
-
-
-class Recurrent(nn.Module):
-    """A recurrent network, which `vmap` cannot run."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.cells, self.head = nn.GRU(2, 4, batch_first=True), nn.Linear(4, CLASSES)
-        self.double()
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        outputs: Tensor = self.head(self.cells(inputs.view(-1, 3, 2))[0][:, -1])
-        return outputs
-
-
-MODELS: dict[str, Build] = {
-    "perceptron": perceptron(),
-    "batch norm": perceptron(lambda: nn.BatchNorm1d(5)),
-    "batch norm, plain": perceptron(lambda: nn.BatchNorm1d(5, affine=False, track_running_stats=False)),
-    "batch norm of images": Images,
-    "batch norm in eval mode": perceptron(lambda: nn.BatchNorm1d(5).eval()),
-    "layer norm": perceptron(lambda: nn.LayerNorm(5)),
-    "tied and frozen": Tied,
-    "recurrent": Recurrent,
-}
 
 MIXED: list[tuple[Member, Optimizer]] = [
     (
@@ -182,14 +101,6 @@ def test_sizes_change_how_and_not_what(name: str, limit: str, value: int, monkey
     """Each alone, a few at a time, with operations recorded, with other looks."""
     monkeypatch.setattr(fleets, limit, value)
     check_against_alone(train(MODELS[name], [member for member, _ in MIXED]), MODELS[name])
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_which_models_can_be_run_together(name: str) -> None:
-    inputs, targets = table()
-    rehearsal = rehearse(Network.of(MODELS[name]()), cross_entropy, inputs[:8], targets[:8])
-    assert rehearsal.together == (name != "recurrent")
-    assert "unused" not in rehearsal.reached
 
 
 def test_members_that_fit_are_run_together(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -342,6 +253,10 @@ def member(batch_size: int = 8, **settings: Any) -> Member:
         (
             lambda: train_fleet(perceptron(), cross_entropy, table()[0][:9], table()[1], [member()], 1),
             "9 inputs and 40 targets",
+        ),
+        (
+            lambda: train_fleet(perceptron(), cross_entropy, [table()], table()[1], [member()], 1),  # type: ignore[arg-type]
+            "`inputs`.*one tensor of all samples; got list",
         ),
         (
             lambda: train_fleet(perceptron(), nn.CrossEntropyLoss(), *table(), [member()], 1),

@@ -148,8 +148,7 @@ def train_fleet(
         inputs, targets = inputs.to(network.device), targets.to(network.device)
         crews = _crews(members, loss)
         rehearsals = [
-            rehearse(network, crew.loss, *(data[: members[crew.places[0]].batch_size] for data in (inputs, targets)))
-            for crew in crews
+            rehearse(network, crew.loss, inputs, targets, members[crew.places[0]].batch_size) for crew in crews
         ]
         network = network.training_only(frozenset[str]().union(*(rehearsal.reached for rehearsal in rehearsals)))
         rows, others = _built(network, build, members)
@@ -171,6 +170,9 @@ def train_fleet(
 def _check(inputs: Tensor, targets: Tensor, members: Sequence[Member], updates: int) -> None:
     if not members:
         raise InputError("a fleet needs at least one member")
+    for name, given in (("inputs", inputs), ("targets", targets)):
+        if not isinstance(given, Tensor):
+            raise InputError(f"`{name}` of a fleet must be one tensor of all samples; got {type(given).__name__}")
     if len(inputs) != len(targets):
         raise InputError(f"a fleet needs a target for each input; got {len(inputs)} inputs and {len(targets)} targets")
     if not isinstance(updates, int) or updates < 1:
@@ -199,10 +201,12 @@ def _crews(members: Sequence[Member], loss: SampleLoss) -> list[_Crew]:
 def _groups(crew: _Crew, members: Sequence[Member], parameters: int, rehearsal: Rehearsal) -> Iterator[list[int]]:
     """The members that are walked together, by sizes alone, so that the same ones are on every machine."""
     alike: list[list[int]] = []
+    largest = 0
     for place in crew.places:
         size = members[place].batch_size
-        if not alike or size > max(FILLED, 2 * members[alike[-1][0]].batch_size):
+        if size > largest:
             alike.append([])
+            largest = max(FILLED, 2 * size) if rehearsal.filled else size
         alike[-1].append(place)
     for places in alike:
         numbers = parameters + members[places[-1]].batch_size * rehearsal.numbers

@@ -179,8 +179,16 @@ class Network:
         return held | {alias: held[name] for alias, name in self.aliases.items()}
 
     def outputs(self, parameters: Named, others: Named, inputs: Tensor) -> Any:
-        """What the model gives for a batch with these parameters, buffers and parameters that are not trained."""
-        return functional_call(self.model, self.state(parameters, others), (inputs,), tie_weights=False)
+        """What the model gives for a batch with these parameters, buffers and parameters that are not trained.
+
+        Buffers that it moves are moved in place.
+        """
+        given = self.state(parameters, others)
+        outputs = functional_call(self.model, given, (inputs,), tie_weights=False)
+        for name, buffer in others.items():
+            if given[name] is not buffer:  # torch notes here what a module has assigned anew
+                buffer.copy_(given[name].detach())
+        return outputs
 
     def loss(
         self,
@@ -231,15 +239,17 @@ class Rehearsal:
         reached: the trained parameters that the loss depends on.
         numbers: that are kept for the way back, per sample.
         together: whether networks can be run together, each giving what it gives alone.
+        filled: whether that is so, too, where a batch is filled up with samples that have no share in the loss.
     """
 
     reached: frozenset[str]
     numbers: float
     together: bool
+    filled: bool
 
 
-def rehearse(network: Network, loss: SampleLoss, inputs: Tensor, targets: Tensor) -> Rehearsal:
-    """Run the model forth and back on a batch, alone and beside another; nothing of it is changed.
+def rehearse(network: Network, loss: SampleLoss, inputs: Tensor, targets: Tensor, batch_size: int) -> Rehearsal:
+    """Run the model forth and back on the first batch, alone and beside another; nothing of it is changed.
 
     Raises:
         InputError: the loss is not one of samples, or depends on no trained parameter.
@@ -254,29 +264,35 @@ def rehearse(network: Network, loss: SampleLoss, inputs: Tensor, targets: Tensor
 
     leaves = network.leaves(row.clone())
     own = {leaf.untyped_storage().data_ptr() for leaf in leaves.values()}
+    batch = inputs[:batch_size], targets[:batch_size]
     with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
-        alone = network.loss(loss, leaves, {name: tensor.clone() for name, tensor in others.items()}, inputs, targets)
+        alone = network.loss(loss, leaves, {name: tensor.clone() for name, tensor in others.items()}, *batch)
     if not alone.requires_grad:
         raise InputError("the loss of a fleet depends on none of the model's trained parameters")
     slopes = torch.autograd.grad(alone, list(leaves.values()), allow_unused=True)
     reached = frozenset(name for name, slope in zip(leaves, slopes, strict=True) if slope is not None)
     found = torch.cat([tensor.reshape(-1) for tensor in (alone, *slopes) if tensor is not None])
+    many = network.training_only(reached).for_many()
+    shares = (torch.arange(batch_size + 1, device=row.device) < batch_size).to(row.dtype) / batch_size
+    filled_up = (inputs[: batch_size + 1], targets[: batch_size + 1], shares)
     return Rehearsal(
         reached=reached,
-        numbers=sum(numbers for place, numbers in kept.items() if place not in own) / len(inputs),
-        together=_found_beside(found, network.training_only(reached).for_many(), loss, inputs, targets),
+        numbers=sum(numbers for place, numbers in kept.items() if place not in own) / batch_size,
+        together=_is_found_beside(found, many, loss, *batch),
+        filled=len(inputs) > batch_size and _is_found_beside(found, many, loss, *filled_up),
     )
 
 
-def _found_beside(found: Tensor, network: Network, loss: SampleLoss, inputs: Tensor, targets: Tensor) -> bool:
+def _is_found_beside(found: Tensor, network: Network, loss: SampleLoss, *batch: Tensor) -> bool:
     """Whether the model's loss and gradient are those that are found beside a model of half its parameters.
 
-    It cannot be run so with random masks, recurrent layers, or decisions that depend on values.
+    They are not with random masks, recurrent layers, or decisions that depend on values, which cannot be run so, nor on
+    filled batches where one sample's output depends on another's in a way that is not known here.
     """
     row, others = network.split(network.model)
     leaves = network.leaves(torch.stack([row, row / 2]))
     twice = {name: torch.stack([tensor, tensor]) for name, tensor in others.items()}
-    batches = [torch.stack([data, data.flip(0)]) for data in (inputs, targets)]
+    batches = [torch.stack([data, data]) for data in batch]
     try:
         losses = vmap(partial(network.loss, loss))(leaves, twice, *batches)
         slopes = torch.autograd.grad(losses.sum(), list(leaves.values()))
