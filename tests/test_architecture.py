@@ -36,7 +36,7 @@ LAYERS = (
     ),
     ("fleet_network", "fleet", "view", "reading", "remedy", "cause"),
     ("probes", "specimens"),
-    ("remedies", "decision", "trial", "trial_figure", "jobs"),
+    ("remedies", "decision", "horizon", "trial", "plan", "comparison", "trial_figure", "jobs"),
     ("causes",),
     ("exam", "prescription", "page", "report"),
     (

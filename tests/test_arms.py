@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from tests import zoo
-from tests.trials import Nothing, ground, tried, unheard
+from tests.trials import Nothing, compared, ground, tried
 from tests.untouched import assert_untouched
 from torch import nn
 
 from unstuck import specimens
+from unstuck.horizon import ORDERS, SHORTEST
 from unstuck.problem import Problem
 from unstuck.remedies.cross_entropy import CrossEntropy
+from unstuck.remedies.larger_batch import LargerBatch
 from unstuck.remedies.lower_learning_rate import LowerLearningRate
 from unstuck.remedies.raise_learning_rate import RaiseLearningRate
 from unstuck.remedies.reinitialize import Reinitialize
+from unstuck.remedies.smaller_batch import SmallerBatch
+from unstuck.remedy import Remedy
 from unstuck.specimens.small import classifier, loader, table
-from unstuck.trial import ORDERS, SHORTEST, best_dose, in_turn
+from unstuck.trial import Trial
+from unstuck.untouched import derived_seed
 from unstuck.walk import fixed_threads, walk
 
 
@@ -131,7 +139,7 @@ def test_from_a_diverging_training_the_cure_is_told() -> None:
 def test_a_dose_that_breaks_is_not_the_best() -> None:
     where = ground(zoo.problem(zoo.perceptron, loss=nn.MSELoss(), train=zoo.shuffled(*_regression())))
     doses = [RaiseLearningRate(factor=1e6), RaiseLearningRate(factor=1.1)]
-    assert best_dose(where, doses, 24, told=unheard, run=in_turn) == doses[1]
+    assert compared(where, ("a cause", doses), horizon=24).trials[2].treatment == (doses[1],)
 
 
 def _regression() -> tuple[torch.Tensor, torch.Tensor]:
@@ -153,3 +161,107 @@ def test_outputs_are_restored_for_all_arms_alike() -> None:
     assert [trial.verdict for trial in trials[2:]] == ["better", "same"]
     assert trials[3].per_seed == trials[0].per_seed
     assert max(trials[0].per_seed) > entropy  # it follows the loss as it is, to where outputs mean nothing
+
+
+# --- batches of another size ----------------------------------------------------------------------------------------
+
+
+def two_hundred() -> Problem:
+    """A classifier of 1,024 samples in batches of 32."""
+    return classifier("classifier", rate=0.02)
+
+
+@pytest.mark.parametrize(("remedy", "pace"), [(LargerBatch(factor=4), 1 / 4), (SmallerBatch(factor=4), 4)])
+def test_arms_on_other_batches_see_as_many_samples(remedy: Remedy, pace: float) -> None:
+    with fixed_threads(1):
+        untouched, _, treated = tried(ground(two_hundred()), remedy, horizon=16)
+    assert treated.samples == untouched.samples == 32 * untouched.updates
+    assert treated.updates == treated.gradient_evaluations == pace * untouched.updates
+    updates = [update for update, _ in treated.curves[0]]
+    assert updates[0] == 0
+    assert updates[-1] == 32  # as an update of the untouched arm, which has seen as many samples
+    assert updates == sorted(updates)
+
+
+def test_they_see_them_in_the_same_order() -> None:
+    """The walk by hand: the trunk and the tails over one sequence of samples, cut into batches four times as large."""
+    with fixed_threads(1):
+        where = ground(two_hundred())
+        treated = tried(where, LargerBatch(factor=4), horizon=16)[2]
+        order = derived_seed(where.seed, 0, 71)
+        plain = where.problem.branch(where.snapshot)
+        drawn = plain.data.order(order)
+        branch = where.problem.branch(where.snapshot)
+        joined = (
+            tuple(torch.cat(part) for part in zip(*(next(drawn) for _ in range(4)), strict=True)) for _ in range(99)
+        )
+        for _ in range(4):  # H of four large batches, a tail of one, and H once more
+            walk(branch, 1, batches=joined)
+        walk(branch.branch(), 1, batches=joined)
+        walk(branch, 4, start=4, batches=joined)
+        end = branch.mean_loss(where.sample)
+    assert treated.curves[0][-1][1] == pytest.approx(end, rel=1e-6)
+
+
+def test_the_gain_at_equal_cost_is_told_beside_that_at_equal_samples() -> None:
+    """As many gradient evaluations: of the untouched curve its first quarter, where batches are four times as large."""
+    with fixed_threads(1):
+        where = ground(two_hundred())
+        untouched, again, larger, smaller, same = tried(
+            where, LargerBatch(factor=4), SmallerBatch(factor=4), Nothing(), horizon=20
+        )
+
+    def mean_at(trial: Trial, update: float) -> float:
+        curves = [np.array(curve) for curve in trial.curves]
+        return float(np.mean([np.interp(update, curve[:, 0], curve[:, 1]) for curve in curves]))
+
+    early, end = mean_at(untouched, 10), mean_at(untouched, 40)
+    assert larger.gain_at_equal_cost == pytest.approx((early - mean_at(larger, 40)) / early)
+    assert smaller.gain_at_equal_cost == pytest.approx((end - mean_at(smaller, 10)) / end)
+    assert untouched.gain_at_equal_cost is again.gain_at_equal_cost is same.gain_at_equal_cost is None
+
+
+# --- failures -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trap(Nothing):
+    """Lets the model walk so many passes, and then raises."""
+
+    passes: int = 0
+
+    def apply(self, branch: Problem) -> Problem:
+        left = [self.passes]
+
+        def step(model: nn.Module, batch: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+            left[0] -= 1
+            if left[0] < 0:
+                raise ValueError(f"after {self.passes} passes\nand a second line")
+            return F.cross_entropy(model(batch[0]), batch[1])
+
+        return branch.changed(training_step=step)
+
+
+@pytest.mark.parametrize("passes", [0, 5, 20])
+def test_what_a_treated_walk_raises_is_the_failure_of_its_arm(passes: int) -> None:
+    problem = zoo.ZOO["dropout"](torch.float64)
+    with assert_untouched(problem):
+        _, _, trap, lower = tried(ground(problem), Trap(passes=passes), LowerLearningRate(factor=0.5))
+    assert trap.verdict == "failed"
+    assert trap.because == f"ValueError: after {passes} passes"
+    assert trap.updates >= passes  # what was walked is counted
+    assert lower.verdict != "failed"
+
+
+def test_what_the_untouched_walk_raises_is_raised() -> None:
+    problem = zoo.problem(zoo.perceptron)
+    calls = [0]
+
+    def loss(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        calls[0] += 1
+        if calls[0] > 30:
+            raise RuntimeError("of no remedy's making")
+        return F.cross_entropy(outputs, targets)
+
+    with pytest.raises(RuntimeError, match="of no remedy's making"):
+        tried(ground(problem.changed(loss=loss)), LowerLearningRate(factor=0.5))

@@ -58,8 +58,8 @@ def without_seconds(value: Any) -> Any:
 
 
 def arms(report: Report) -> dict[str, dict[str, Any]]:
-    """Trials by remedy; the untouched arm under "untouched"."""
-    return {trial["remedy"] or trial["arm"]: trial for trial in report.document["trials"]}
+    """Trials of remedies by their slugs; the others by what arm they are."""
+    return {trial["remedy"] if trial["arm"] == "remedy" else trial["arm"]: trial for trial in report.document["trials"]}
 
 
 # --- specimens ------------------------------------------------------------------------------------------------------
@@ -161,6 +161,9 @@ def test_the_lectures_saddle() -> None:
     assert untouched["per_seed"] == pytest.approx([1.0] * 3)
     assert escape["per_seed"] == pytest.approx([0.0] * 3, abs=1e-3)
     assert escape["verdict"] == "better"
+    up = arms(report)["opposite"]  # along the eigenvalue +2, from where it walks back to the saddle
+    assert up["per_seed"] == pytest.approx([1.0] * 3, abs=0.01)
+    assert up["verdict"] != "better"
     assert report.document["prescription"]["remedy"] in ("escape-saddle", "reinitialize")
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from tests.trials import ground, unheard
+from tests.trials import compared, ground
 
 from unstuck.errors import InputError
 from unstuck.executor import processes
@@ -18,7 +18,6 @@ from unstuck.remedies.normalize_inputs import NormalizeInputs
 from unstuck.remedy import Remedy
 from unstuck.snapshot import Snapshot
 from unstuck.target import load
-from unstuck.trial import compare
 from unstuck.walk import fixed_threads
 
 TARGET = """
@@ -59,10 +58,10 @@ def test_other_processes_find_the_same_bit_for_bit(target: str) -> None:
             ("a", (LowerLearningRate(factor=0.5), LowerLearningRate(factor=0.1))),
             ("b", (CrossEntropy(outputs="probabilities", expects="scores"),)),
         ]
-        here = compare(where, candidates, horizon=12, told=unheard)
+        here = compared(where, *candidates).trials
         origin = Origin.of(where, f"{target}:steady", [(started, first)])
         with processes(2) as executor:
-            there = compare(where, candidates, horizon=12, told=unheard, run=on_processes(executor, origin))
+            there = compared(where, *candidates, run=on_processes(executor, origin)).trials
     assert there == here
 
 

@@ -11,6 +11,7 @@ import numpy
 import pytest
 import torch
 from tests import by_hand, zoo
+from tests.trials import compared
 from tests.untouched import assert_untouched
 from torch import Tensor, nn
 
@@ -43,7 +44,7 @@ from unstuck.remedies.warm_up import WarmUp
 from unstuck.remedies.weight_averaging import WeightAveraging
 from unstuck.remedy import Remedy
 from unstuck.snapshot import Snapshot
-from unstuck.trial import Ground, compare
+from unstuck.trial import Ground
 from unstuck.untouched import attributes_kept, generators_kept, in_mode, seed_all, seeded, without_hooks
 from unstuck.view import View, view_of
 from unstuck.walk import walk
@@ -157,7 +158,7 @@ def test_trials(name: str) -> None:
         view = view_of(problem, Snapshot.of(problem))
         ground = Ground(problem=problem, snapshot=Snapshot.of(problem), sample=view.sample, seed=0)
         doses = [LowerLearningRate(factor=0.5), LowerLearningRate(factor=0.1)]
-        compare(ground, [("learning-rate-too-high", doses)], horizon=12, told=lambda updates: None)
+        compared(ground, ("learning-rate-too-high", doses))
 
 
 class Fuse:

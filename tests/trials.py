@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, Self
 
+from unstuck.comparison import Comparison
+from unstuck.horizon import SHORTEST
+from unstuck.plan import Candidate, Plan
 from unstuck.problem import Problem
 from unstuck.reading import Readings
-from unstuck.remedy import Intervention, Remedy
+from unstuck.remedy import Intervention, Ladder, Remedy
 from unstuck.snapshot import Snapshot
-from unstuck.trial import SHORTEST, Ground, Trial, compare
+from unstuck.trial import Ground, Trial
 from unstuck.walk import walk
 
 
@@ -21,14 +25,21 @@ class Nothing:
     chapter: ClassVar[int] = 0
     intervention: ClassVar[Intervention] = Intervention.WIRING
     lowers_rate: ClassVar[bool] = False
+    panacea: ClassVar[bool] = False
     number: int = 0
 
     @classmethod
-    def propose(cls, readings: Readings) -> tuple[Nothing, ...]:  # noqa: ARG003 - the same for every problem
+    def propose(cls, readings: Readings) -> tuple[Self, ...]:  # noqa: ARG003 - the same for every problem
         return (cls(),)
 
     def apply(self, branch: Problem) -> Problem:
         return branch
+
+    def opposite(self) -> Nothing | None:
+        return Nothing(number=-self.number) if self.number else None
+
+    def ladder(self) -> Ladder | None:
+        return None
 
     def says(self) -> str:
         return "do nothing"
@@ -53,5 +64,23 @@ def unheard(updates: int) -> None:
     """Nobody listens."""
 
 
+def compared(
+    where: Ground,
+    *candidates: tuple[str, Sequence[Remedy]],
+    horizon: int = SHORTEST,
+    growth: int = 0,
+    told: Callable[[int], None] = unheard,
+    **given: Any,
+) -> Comparison:
+    """A comparison of (cause, doses), settled within its first look and so many updates more."""
+    plan = Plan.of(
+        where, [Candidate(cause=cause, remedy=doses[0].slug, doses=tuple(doses)) for cause, doses in candidates]
+    )
+    comparison = Comparison(plan=plan, horizon=horizon, told=told, **given)
+    comparison.settle(plan.updates(horizon) + growth)
+    return comparison
+
+
 def tried(where: Ground, *remedies: Remedy, horizon: int = SHORTEST) -> tuple[Trial, ...]:
-    return compare(where, [("a cause", (remedy,)) for remedy in remedies], horizon=horizon, told=unheard)
+    """What comes out where each remedy is tried in one dose."""
+    return compared(where, *(("a cause", (remedy,)) for remedy in remedies), horizon=horizon).trials

@@ -12,7 +12,7 @@ from unstuck.numerics.statistics import Interval, Paired, holm, paired_differenc
 Verdict = Literal["better", "same", "worse", "failed", "reference"]
 
 SIGNIFICANT = 0.05
-"""Of one-sided paired tests, after Holm's correction over the remedy arms."""
+"""Of one-sided paired tests, after Holm's correction over the remedy arms; shared out over the looks at them."""
 
 MATERIAL = 0.2
 """Share of the untouched arm's excess loss that a cure removes at least."""
@@ -43,6 +43,26 @@ class Decision:
     """The gain is material, but not beyond noise: more orders may decide."""
 
 
+def failed(because: str) -> Decision:
+    """What is decided of an arm that could not be walked."""
+    nothing = Interval(low=-math.inf, high=math.inf, confidence=0.95)
+    return Decision(interval=nothing, gain=math.nan, verdict="failed", because=because)
+
+
+def level_of_look(look: int, looks: int) -> float:
+    """The share of α, :data:`SIGNIFICANT`, that a look at the arms may spend: α/2ᵏ the k-th, the last all that is left.
+
+    Whatever their number, they spend α together. So an arm that does nothing is called better at any of them with
+    probability α at most: by Bonferroni's inequality over the looks, however they depend on each other, and Holm's
+    procedure within each (alpha spending: Lan & DeMets 1983, "Discrete sequential boundaries for clinical trials").
+
+    Args:
+        look: k, from 1.
+        looks: how many there are at most, settled before the first of them.
+    """
+    return SIGNIFICANT * 0.5 ** min(look, looks - 1)
+
+
 def decide(
     untouched: Ends,
     again: Ends,
@@ -50,6 +70,7 @@ def decide(
     *,
     start: float,
     lowers_rate: Sequence[bool],
+    level: float = SIGNIFICANT,
 ) -> tuple[Decision, ...]:
     """Decide the A/A arm and every treated arm, in this order.
 
@@ -57,6 +78,7 @@ def decide(
         untouched, again, treated: the ends of the arms; an arm may have been run under fewer orders, the first.
         start: the loss where all arms began.
         lowers_rate: of each treated arm, whether its gain must not shrink as the horizon doubles.
+        level: what the corrected p-values have to be at or below; see :func:`level_of_look`.
     """
     start = start if math.isfinite(start) else HOPELESS
     capped = [_capped(ends, start) for ends in (untouched, again, *treated)]
@@ -69,7 +91,7 @@ def decide(
     decisions = [
         Decision(
             interval=apart,
-            gain=_share(_mean(reference.full), _mean(capped[1].full), lowest),
+            gain=share(_mean(reference.full), _mean(capped[1].full), lowest),
             verdict="reference",
             because="the same recipe under other data orders: the noise that a difference has to exceed",
         )
@@ -82,12 +104,13 @@ def decide(
             floor=lowest,
             noise=noise,
             p_value=corrected[number],
+            level=level,
             lowers_rate=lowers_rate[number],
         )
         verdict, because, undecided = _ruined(untouched, ends, noise) or arm.verdict()
         interval = paired[number].interval
         decisions.append(
-            Decision(interval=interval, gain=arm.share, verdict=verdict, because=because, undecided=undecided)
+            Decision(interval=interval, gain=arm.removed, verdict=verdict, because=because, undecided=undecided)
         )
     return tuple(decisions)
 
@@ -102,34 +125,35 @@ class _Arm:
     floor: float
     noise: float
     p_value: float
+    level: float
     lowers_rate: bool
 
     @property
-    def share(self) -> float:
-        """Of the excess loss removed after 2H."""
-        return _share(_mean(self.untouched.full), _mean(self.treated.full), self.floor)
+    def removed(self) -> float:
+        """Share of the excess loss, after 2H."""
+        return share(_mean(self.untouched.full), _mean(self.treated.full), self.floor)
 
     def verdict(self) -> tuple[Verdict, str, bool]:
         """Better: material, lasting, beyond the noise, and significant."""
         before = _mean(self.untouched.full)
         gain = before - _mean(self.treated.full)
-        share_at_half = _share(_mean(self.untouched.half), _mean(self.treated.half), self.floor)
-        walked_down = _share(self.start, before, self.floor) >= MATERIAL / 2
+        removed_at_half = share(_mean(self.untouched.half), _mean(self.treated.half), self.floor)
+        walked_down = share(self.start, before, self.floor) >= MATERIAL / 2
         twice_as_fast = walked_down and _mean(self.treated.half) <= before
-        if self.lowers_rate and share_at_half > 0 and self.share < share_at_half / 2:
-            says = f"the gain shrinks as the horizon doubles, from {share_at_half:.0%} to {self.share:.0%}"
+        if self.lowers_rate and removed_at_half > 0 and self.removed < removed_at_half / 2:
+            says = f"the gain shrinks as the horizon doubles, from {removed_at_half:.0%} to {self.removed:.0%}"
             return "same", says, False
-        material = self.share >= MATERIAL or (gain > 0 and twice_as_fast)
+        material = self.removed >= MATERIAL or (gain > 0 and twice_as_fast)
         if gain <= self.noise:
             says = f"the difference of {gain:.3g} is within the noise of {self.noise:.3g} between data orders"
             return "same", says, material
         if not material:
-            return "same", f"it removes {self.share:.0%} of the excess loss, which is not material", False
-        if self.p_value > SIGNIFICANT:
+            return "same", f"it removes {self.removed:.0%} of the excess loss, which is not material", False
+        if self.p_value > self.level:
             says = f"the difference of {gain:.3g} is not significant (corrected p = {self.p_value:.2f})"
             return "same", says, True
         speed = "; it needs at most half the updates" if twice_as_fast else ""
-        return "better", f"it removes {self.share:.0%} of the excess loss{speed}", False
+        return "better", f"it removes {self.removed:.0%} of the excess loss{speed}", False
 
 
 def _ruined(untouched: Ends, treated: Ends, noise: float) -> tuple[Verdict, str, bool] | None:
@@ -159,7 +183,8 @@ def _paired(untouched: Ends, treated: Ends) -> Paired:
     return paired_difference(untouched.full[:count], treated.full[:count])
 
 
-def _share(before: float, after: float, floor: float) -> float:
+def share(before: float, after: float, floor: float) -> float:
+    """The share of the excess loss before, over the floor, that is gone after."""
     return (before - after) / max(before - floor, 1e-300)
 
 

@@ -19,10 +19,12 @@ from unstuck import probes as all_probes
 from unstuck.budget import Budget, Cost
 from unstuck.cause import Cause, Finding
 from unstuck.check import check
-from unstuck.errors import InputError
+from unstuck.comparison import Comparison
+from unstuck.errors import InputError, in_a_line
 from unstuck.exam import Observation, Record, deep_look, first_look, is_stuck
 from unstuck.executor import processes
 from unstuck.jobs import Origin, on_processes
+from unstuck.plan import Candidate, Plan
 from unstuck.probes.outputs import OutputsReading
 from unstuck.problem import Problem
 from unstuck.progress import Progress, silent
@@ -31,7 +33,7 @@ from unstuck.reading import Readings
 from unstuck.remedy import Remedy
 from unstuck.report import Report
 from unstuck.snapshot import Snapshot
-from unstuck.trial import Ground, Runner, Trial, compare, horizon_for, in_turn, updates_of
+from unstuck.trial import Ground, Runner, Trial, in_turn
 from unstuck.untouched import generators_kept, loader_generators
 from unstuck.verdict import prescription_of, verdict_of, winner
 from unstuck.view import BLOCK, SAMPLE
@@ -170,7 +172,7 @@ class _Case:
         certain = [f for f in findings if f.signal and f.judgement.certain]
         if certain:
             treated = self._try(problem, certain, readings, observation, stuck=stuck)
-            if treated is not None or not any(self._doses(f, readings) for f in certain):
+            if treated is not None or not any(self._candidates(f, readings) for f in certain):
                 return treated
         self._tell("measuring curvature")
         deep_look(problem, self.causes, self.probes, observation, seed=self.seed, record=record)
@@ -192,22 +194,23 @@ class _Case:
     def _cause(self, slug: str) -> Cause:
         return next(cause for cause in self.causes if cause.slug == slug)
 
-    def _doses(self, finding: Finding, readings: Readings) -> list[tuple[Remedy, ...]]:
-        """For each remedy of the cause, the doses it proposes."""
+    def _candidates(self, finding: Finding, readings: Readings) -> list[Candidate]:
+        """For each remedy of the cause the doses it proposes; one that raises is a candidate that has failed."""
         if not finding.judgement.treatable:
             return []
-        proposed = [tuple(remedy.propose(readings)) for remedy in self._cause(finding.cause).remedies]
-        return [doses for doses in proposed if doses]
+        found = [_proposed(finding.cause, remedy, readings) for remedy in self._cause(finding.cause).remedies]
+        return [candidate for candidate in found if candidate.doses or candidate.failure]
 
-    def _arms(self, shortlist: Sequence[Finding], readings: Readings) -> list[tuple[str, tuple[Remedy, ...]]]:
+    def _shortlisted(self, shortlist: Sequence[Finding], readings: Readings) -> list[Candidate]:
         """The first remedy of each cause, then the second, and so on, as many as a round holds."""
-        columns = [(finding.cause, self._doses(finding, readings)) for finding in shortlist]
-        arms: list[tuple[str, tuple[Remedy, ...]]] = []
-        for rank in range(max((len(doses) for _, doses in columns), default=0)):
-            for cause, doses in columns:
-                if rank < len(doses) and doses[rank] not in [known for _, known in arms]:
-                    arms.append((cause, doses[rank]))
-        return arms[:ARMS]
+        columns = [self._candidates(finding, readings) for finding in shortlist]
+        chosen: list[Candidate] = []
+        for rank in range(max(map(len, columns), default=0)):
+            for candidates in columns:
+                if rank < len(candidates) and _changes(candidates[rank]) not in map(_changes, chosen):
+                    chosen.append(candidates[rank])
+        tried = [candidate for candidate in chosen if candidate.doses]
+        return tried[:ARMS] + [candidate for candidate in chosen if not candidate.doses]
 
     def _try(
         self,
@@ -219,39 +222,44 @@ class _Case:
         stuck: bool,
     ) -> Problem | None:
         """One round of trials; the problem treated by the winner, or None."""
-        arms = self._arms(shortlist, readings)
-        if not arms:
+        candidates = self._shortlisted(shortlist, readings)
+        if not candidates:
             return None
-        names = ", ".join(doses[0].slug for _, doses in arms)
-        piloted = sum(len(doses) for _, doses in arms if len(doses) > 1)
-        left = self.budget.updates - self.walked
-        horizon = horizon_for(round(ROUND * left), remedies=len(arms), doses=piloted)
-        if updates_of(len(arms) + 2, piloted, horizon) > left:
-            self.record.notes.append(f"a budget of {self.budget.updates} updates was too small to try {names} as well")
-            return None
-        self._tell(f"trying {names}")
+        measure = self._cause(candidates[0].cause).measure
         ground = Ground(
             problem=problem,
             snapshot=observation.at(shortlist[0].judgement.from_update or 0),
             sample=problem.data.sample(SAMPLE, chunk=BLOCK, seed=self.seed),
             seed=self.seed,
         )
-        measure = self._cause(arms[0][0]).measure
+        left = self.budget.updates - self.walked
+        plan = Plan.of(ground, candidates).within(round(ROUND * left))
+        names = ", ".join(candidate.remedy for candidate in plan.candidates)
+        horizon = plan.horizon(round(ROUND * left)) if plan.candidates else 0
+        if not plan.candidates or plan.updates(horizon) > left:
+            self.trials += plan.failures(measure)
+            if plan.candidates:
+                self.record.notes.append(
+                    f"a budget of {self.budget.updates} updates was too small to try {names} as well"
+                )
+            return None
         outputs = readings.get(OutputsReading)
-        with self._runner(ground) as run:
-            told = self._told(f"trying {names}")
-            results = compare(
-                ground,
-                arms,
+        with self._runner(plan.ground) as run:
+            comparison = Comparison(
+                plan=plan,
                 horizon=horizon,
-                growth=left - updates_of(len(arms) + 2, piloted, horizon),
-                ceiling=None if outputs is None else outputs.first.constant,
                 measure=measure,
-                told=told,
+                ceiling=None if outputs is None else outputs.first.constant,
+                told=self._told(f"trying {names}"),
                 run=run,
             )
-        self.trials += results
-        won = winner(results, signalled={f.cause for f in shortlist if f.signal}, stuck=stuck)
+            comparison.settle(left)
+            won = winner(comparison.trials, signalled={f.cause for f in shortlist if f.signal}, stuck=stuck)
+            if won is not None and not comparison.oppose(won, left):
+                self.record.notes.append(
+                    f"a budget of {self.budget.updates} updates was too small to try the opposite of {won.remedy}"
+                )
+        self.trials += comparison.trials
         if won is None:
             return None
         self.won += (won,)
@@ -303,3 +311,15 @@ class _Case:
             ),
         )
         return Report(document)
+
+
+def _proposed(cause: str, remedy: type[Remedy], readings: Readings) -> Candidate:
+    try:
+        return Candidate(cause=cause, remedy=remedy.slug, doses=tuple(remedy.propose(readings)))
+    except Exception as error:  # noqa: BLE001 - a stranger's remedy may raise anything
+        return Candidate(cause=cause, remedy=remedy.slug, failure=in_a_line(error))
+
+
+def _changes(candidate: Candidate) -> tuple[str, tuple[Remedy, ...]]:
+    """What makes a candidate the same as one of another cause."""
+    return candidate.remedy, candidate.doses

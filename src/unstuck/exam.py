@@ -8,7 +8,7 @@ from typing import Any
 
 from unstuck.budget import Budget, Cost
 from unstuck.cause import Cause
-from unstuck.errors import InputError
+from unstuck.errors import InputError, in_a_line
 from unstuck.numerics.statistics import trend
 from unstuck.probes.direction import Direction, DirectionReading, of_run
 from unstuck.probes.finite import FiniteReading
@@ -89,8 +89,8 @@ def look(view: View, probes: Iterable[Probe[Reading]], budget: Budget, record: R
         except InputError:
             raise
         except Exception as error:  # noqa: BLE001 - a model, a loss or a stranger's probe may raise anything
-            first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            record.notes.append(f"the probe {probe.reads.probe} gave no reading at update {view.update}: {first}")
+            told = in_a_line(error)
+            record.notes.append(f"the probe {probe.reads.probe} gave no reading at update {view.update}: {told}")
             continue
         reading = record.made[-1].reading
         if isinstance(reading, FiniteReading) and not reading.finite:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import ClassVar, Protocol, Self
 
@@ -25,6 +26,21 @@ class Intervention(IntEnum):
     ARCHITECTURE = 10
 
 
+@dataclass(frozen=True, kw_only=True)
+class Ladder:
+    """Doses of one remedy that differ in one setting, weakest first.
+
+    Attributes:
+        setting: its name.
+        doses: four or more.
+        peaks: whether too much of it is predicted to be worse than the best dose, as with learning rates.
+    """
+
+    setting: str
+    doses: tuple[Remedy, ...]
+    peaks: bool = False
+
+
 class Remedy(Protocol):
     """A change to a problem. The settings are plain values: a remedy goes to JSON and comes back."""
 
@@ -34,6 +50,8 @@ class Remedy(Protocol):
     lowers_rate: ClassVar[bool]
     """Whether it makes steps shorter. Such an arm looks better for a while even where nothing is wrong, so its
     gain must not shrink as the horizon doubles."""
+    panacea: ClassVar[bool]
+    """Whether it helps against most causes, so that its success says little of any."""
 
     @classmethod
     def propose(cls, readings: Readings) -> tuple[Self, ...]:
@@ -42,6 +60,17 @@ class Remedy(Protocol):
 
     def apply(self, branch: Problem) -> Problem:
         """The treated problem. ``branch`` is given away: it may be changed, it is nobody else's."""
+        ...
+
+    def opposite(self) -> Remedy | None:
+        """The contrary change, which should not help; None where there is no sensible one.
+
+        A remedy whose opposite helps as much is no evidence for its cause.
+        """
+        ...
+
+    def ladder(self) -> Ladder | None:
+        """Doses from weak to strong with this one among them; None where there is only yes or no."""
         ...
 
     def says(self) -> str:

@@ -254,14 +254,18 @@ def _trial(trial: Trial) -> dict[str, Any]:
         "cause": trial.cause,
         "from_update": trial.from_update,
         "updates": trial.updates,
+        "samples": trial.samples,
+        "gradient_evaluations": trial.gradient_evaluations,
         "measure": trial.measure,
         "per_seed": list(trial.per_seed),
         "half_per_seed": list(trial.half_per_seed),
         "mean": trial.mean,
         "interval": [trial.interval.low, trial.interval.high],
         "gain": trial.gain,
+        "gain_at_equal_cost": trial.gain_at_equal_cost,
         "verdict": trial.verdict,
         "because": trial.because,
+        "undecided": trial.undecided,
     }
 
 

@@ -3,6 +3,8 @@
 Every arm walks a trunk of 2H updates. After H, and again after 2H, a side branch lets the rate fall to zero, and
 its loss at the end is what arms are compared by: all are annealed alike, because an arm that merely lowers the
 rate looks better for a while without being so, and the doubled horizon shows which way it goes.
+
+H is counted in updates of the untouched arm. One whose batches are of another size sees as many samples.
 """
 
 from __future__ import annotations
@@ -14,27 +16,17 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from unstuck.data import Batch
-from unstuck.decision import Decision, Ends, Verdict, decide
+from unstuck.decision import Decision, Verdict
+from unstuck.errors import in_a_line
+from unstuck.horizon import TAIL, own_updates
 from unstuck.numerics.statistics import Interval
 from unstuck.problem import Problem
 from unstuck.remedy import Remedy
 from unstuck.snapshot import Snapshot
 from unstuck.untouched import derived_seed
-from unstuck.walk import walk
+from unstuck.walk import Run, walk
 
 ArmName = Literal["untouched", "a/a", "remedy", "opposite"]
-
-ORDERS = 3
-"""Data orders per arm, the fewest that have a spread."""
-
-FIRST_ORDER = {"a/a": 100, "dose": 200}
-"""Where the orders of the A/A arm and of the choice of a dose begin, so that no two meet."""
-
-SHORTEST = 12
-"""Updates: a trunk's half is never shorter, whatever the budget says."""
-
-TAIL = 1 / 4
-"""Length of the annealing tail over the length of the trunk before it."""
 
 POINTS = 10
 """Evaluations along each half of a trunk."""
@@ -54,11 +46,16 @@ class ArmRun:
     """One arm under one order."""
 
     curve: tuple[tuple[int, float], ...]
+    """(update of the untouched arm that has seen as many samples, own loss on the sample)."""
     half: float
     """Own loss on the sample after H updates and the tail; infinite where the walk broke."""
     full: float
     """The same after 2H."""
     updates: int
+    samples: int = 0
+    gradient_evaluations: int = 0
+    failure: str | None = None
+    """Why there was nothing to walk, or no more, in a line: the remedy raised."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +88,9 @@ class Trial:
     cause: str | None
     from_update: int
     updates: int
+    """Of its own, under one order, tails included; so are samples and gradient evaluations."""
+    samples: int
+    gradient_evaluations: int
     measure: str
     per_seed: tuple[float, ...]
     half_per_seed: tuple[float, ...]
@@ -98,15 +98,19 @@ class Trial:
     """Of the untouched arm's loss minus this one's: above zero this arm is better."""
     gain: float
     """Share of the untouched arm's excess loss that this arm removed; negative where it added."""
+    gain_at_equal_cost: float | None
+    """The same on the trunks, where both have taken as many gradient evaluations; None where samples say it already."""
     verdict: Verdict
     because: str
+    undecided: bool = False
+    """Whether the gain is material, and more orders would be needed to tell it from noise."""
     curves: tuple[tuple[tuple[int, float], ...], ...] = dataclasses.field(repr=False)
     treatment: tuple[Remedy, ...] = dataclasses.field(default=(), repr=False)
 
     @property
     def mean(self) -> float:
-        """The mean over orders, of the loss after 2H updates and the tail."""
-        return sum(self.per_seed) / len(self.per_seed)
+        """The mean over orders, of the loss after 2H updates and the tail; NaN where nothing was walked."""
+        return sum(self.per_seed) / len(self.per_seed) if self.per_seed else math.nan
 
     @property
     def drop(self) -> float:
@@ -114,18 +118,38 @@ class Trial:
         return (self.interval.low + self.interval.high) / 2
 
 
-def updates_of(arms: int, doses: int, horizon: int) -> int:
-    """Updates that a trial takes: ``arms`` with all orders, and ``doses`` piloted over one half."""
-    whole = 2 * horizon + round(TAIL * horizon) + round(TAIL * 2 * horizon)
-    return arms * ORDERS * whole + doses * (horizon + round(TAIL * horizon))
-
-
-def horizon_for(updates: int, *, remedies: int, doses: int) -> int:
-    """The longest H for which a trial of so many remedies and piloted doses fits into ``updates``."""
-    horizon = SHORTEST
-    while updates_of(remedies + 2, doses, horizon + 1) <= updates:
-        horizon += 1
-    return horizon
+def trial_of(
+    arm: Arm,
+    runs: Sequence[ArmRun],
+    decision: Decision,
+    *,
+    from_update: int,
+    measure: str,
+    gain_at_equal_cost: float | None = None,
+) -> Trial:
+    """An arm's runs, one per order, and what was decided of them."""
+    own = arm.treatment[-1] if arm.treatment else None
+    return Trial(
+        arm=arm.name,
+        remedy=None if own is None else own.slug,
+        settings={} if own is None else dataclasses.asdict(own),  # type: ignore[call-overload]
+        cause=arm.cause,
+        from_update=from_update,
+        updates=runs[0].updates if runs else 0,
+        samples=runs[0].samples if runs else 0,
+        gradient_evaluations=runs[0].gradient_evaluations if runs else 0,
+        measure=measure,
+        per_seed=tuple(run.full for run in runs),
+        half_per_seed=tuple(run.half for run in runs),
+        interval=decision.interval,
+        gain=decision.gain,
+        gain_at_equal_cost=gain_at_equal_cost,
+        verdict=decision.verdict,
+        because=decision.because,
+        undecided=decision.undecided,
+        curves=tuple(run.curve for run in runs),
+        treatment=arm.treatment,
+    )
 
 
 Runner = Callable[[Ground, Sequence[Task]], Iterable[ArmRun]]
@@ -137,171 +161,99 @@ def in_turn(ground: Ground, tasks: Sequence[Task]) -> Iterator[ArmRun]:
     return (perform(ground, task) for task in tasks)
 
 
+def samples_per_update(problem: Problem) -> int:
+    """Over accumulated batches and all processes."""
+    return problem.accumulate * problem.data.batch_size
+
+
 def perform(ground: Ground, task: Task) -> ArmRun:
-    """Walk one arm under one order. A pure function of its arguments."""
-    branch, horizon = ground.problem.branch(ground.snapshot), task.horizon
-    for remedy in task.arm.treatment:
-        branch = remedy.apply(branch)
-    order = derived_seed(ground.seed, task.order, 71)
-    batches = branch.data.order(order)
-    at = sorted({round(horizon * k / POINTS) for k in range(POINTS + 1)})
-    ends: list[float] = []
-    curve: list[tuple[int, float]] = []
-    walked = 0
-    for half in (0, 1) if task.whole else (0,):
-        start = half * horizon
-        run = walk(
-            branch,
-            horizon,
-            order=order,
-            start=start,
-            batches=batches,
-            sample=ground.sample,
-            checkpoints=at[bool(half) :],
-        )
-        curve += run.checkpoints
-        walked += len(run.curve)
-        if run.broke_at is not None:
-            return _ended(curve, ends, walked)
-        here = Snapshot.of(branch)
-        tail = round(TAIL * (start + horizon))
-        annealed = walk(
-            branch,
-            tail,
-            order=order,
-            start=start + horizon,
-            batches=batches,
-            sample=ground.sample,
-            checkpoints=(tail,),
-            anneal=True,
-        )
-        walked += len(annealed.curve)
-        if annealed.broke_at is not None:
-            return _ended(curve, ends, walked)
-        ends.append(annealed.checkpoints[-1][1])
-        here.restore(branch)
-    return ArmRun(curve=tuple(curve), half=ends[0], full=ends[-1], updates=walked)
+    """Walk one arm under one order. A pure function of its arguments.
 
-
-def _ended(curve: Sequence[tuple[int, float]], ends: Sequence[float], walked: int) -> ArmRun:
-    half = ends[0] if ends else math.inf
-    return ArmRun(curve=tuple(curve), half=half, full=math.inf, updates=walked)
-
-
-def best_dose(
-    ground: Ground, doses: Sequence[Remedy], horizon: int, *, told: Callable[[int], None], run: Runner
-) -> Remedy:
-    """The dose that is best over one half under one order, which no arm of the trial uses again."""
-    if len(doses) == 1:
-        return doses[0]
-    arms = [Arm(name="remedy", treatment=(dose,)) for dose in doses]
-    tasks = [Task(arm=arm, order=FIRST_ORDER["dose"], horizon=horizon, whole=False) for arm in arms]
-    found: list[float] = []
-    for result in run(ground, tasks):
-        found.append(result.half)
-        told(result.updates)
-    return doses[min(range(len(doses)), key=lambda i: (not math.isfinite(found[i]), found[i]))]
-
-
-def compare(
-    ground: Ground,
-    candidates: Sequence[tuple[str, Sequence[Remedy]]],
-    *,
-    horizon: int,
-    growth: int = 0,
-    ceiling: float | None = None,
-    measure: str = "train_loss",
-    told: Callable[[int], None],
-    run: Runner = in_turn,
-) -> tuple[Trial, ...]:
-    """Run the untouched arm, the A/A arm and one arm per candidate; judge them.
-
-    Args:
-        ground: the snapshot all arms start from.
-        candidates: (cause, doses of one remedy) per remedy arm.
-        horizon: H.
-        growth: updates that may be added where an arm's gain is material and not yet beyond the noise: the
-            untouched arm, the A/A arm and that one are then walked under three more orders.
-        ceiling: the loss of the best constant answer, where it is known; where some arm gets below it, one above
-            it has learned nothing, and how far above says nothing.
-        measure: what arms are compared by.
-        told: called with the updates of each finished piece.
-        run: performs the walks.
+    What a remedy raises, at once or in its walk, is the arm's failure; what the untouched training raises is raised.
     """
-    arms = [Arm(name="untouched"), Arm(name="a/a")]
-    for cause, doses in candidates:
-        chosen = best_dose(ground, doses, horizon, told=told, run=run)
-        arms.append(Arm(name="remedy", treatment=(chosen,), cause=cause))
-    ground = _judged_alike(ground, arms)
-    if ceiling is None or ground.problem.restore is not None:
-        ceiling = math.inf  # a constant answer's loss is known of outputs as they are, not of restored ones
-    runs: dict[Arm, list[ArmRun]] = {arm: [] for arm in arms}
-
-    def grow(grown: Sequence[Arm]) -> None:
-        tasks = [
-            Task(arm=arm, order=FIRST_ORDER.get(arm.name, 0) + len(runs[arm]) + more, horizon=horizon)
-            for arm in grown
-            for more in range(ORDERS)
-        ]
-        for task, result in zip(tasks, run(ground, tasks), strict=True):
-            runs[task.arm].append(result)
-            told(result.updates)
-
-    grow(arms)
-    decisions = _decided(arms, runs, ceiling)
-    open_still = [arm for arm, decision in decisions.items() if decision.undecided]
-    if open_still and updates_of(2 + len(open_still), 0, horizon) <= growth:
-        grow([*arms[:2], *open_still])
-        decisions = _decided(arms, runs, ceiling)
-    return tuple(_trial(arm, runs[arm], decisions.get(arm, UNTOUCHED), ground.snapshot, measure) for arm in arms)
-
-
-def _judged_alike(ground: Ground, arms: Sequence[Arm]) -> Ground:
-    """Where a remedy restores the outputs that the own loss expects, every arm's outputs are restored alike."""
-    for arm in arms[2:]:
-        branch = ground.problem.branch(ground.snapshot)
-        for remedy in arm.treatment:
+    branch = ground.problem.branch(ground.snapshot)
+    way = _Way(ground, task)
+    if not task.arm.treatment:
+        return way.walked(branch)
+    try:
+        for remedy in task.arm.treatment:
             branch = remedy.apply(branch)
-        if branch.restore is not None:
-            return dataclasses.replace(ground, problem=ground.problem.changed(restore=branch.restore))
-    return ground
+        return way.walked(branch)
+    except Exception as error:  # noqa: BLE001 - a remedy, or the model it has changed, may raise anything
+        return way.ended(failure=in_a_line(error))
 
 
-def _decided(arms: Sequence[Arm], runs: Mapping[Arm, Sequence[ArmRun]], ceiling: float) -> dict[Arm, Decision]:
-    """What is decided of every arm but the untouched one."""
-    ends = [Ends(half=tuple(run.half for run in runs[arm]), full=tuple(run.full for run in runs[arm])) for arm in arms]
-    start = runs[arms[0]][0].curve[0][1]
-    if any(end < ceiling for each in ends for end in each.full):
-        start = min(ceiling, start)  # where no arm gets below it, a constant answer may be all there is to learn
-    lowers = [any(remedy.lowers_rate for remedy in arm.treatment) for arm in arms[2:]]
-    decisions = decide(ends[0], ends[1], ends[2:], start=start, lowers_rate=lowers)
-    return dict(zip(arms[1:], decisions, strict=True))
+class _Way:
+    """One arm under one order: how far it has come, and what was seen on the way."""
 
+    def __init__(self, ground: Ground, task: Task) -> None:
+        self._ground = ground
+        self._task = task
+        self._order = derived_seed(ground.seed, task.order, 71)
+        self._curve: list[tuple[int, float]] = []
+        self._ends: list[float] = []
+        self._spent = {"updates": 0, "samples": 0, "gradient_evaluations": 0}
 
-UNTOUCHED = Decision(
-    interval=Interval(low=0.0, high=0.0, confidence=0.95),
-    gain=0.0,
-    verdict="reference",
-    because="what every other arm is compared with",
-)
+    def walked(self, branch: Problem) -> ArmRun:
+        """Walk the branch along the trunk, and a tail from the end of each half."""
+        self._stand_on(branch)
+        horizon = self._task.horizon
+        for begin in (0, horizon) if self._task.whole else (0,):
+            if not (self._trunk(begin, begin + horizon) and self._tail(begin + horizon)):
+                break
+        return self.ended()
 
+    def ended(self, failure: str | None = None) -> ArmRun:
+        """What has come out, whether the way was walked to its end or not."""
+        finished = failure is None and len(self._ends) == 1 + self._task.whole
+        return ArmRun(
+            curve=tuple(self._curve),
+            half=self._ends[0] if self._ends else math.inf,
+            full=self._ends[-1] if finished else math.inf,
+            failure=failure,
+            **self._spent,
+        )
 
-def _trial(arm: Arm, runs: Sequence[ArmRun], decision: Decision, snapshot: Snapshot, measure: str) -> Trial:
-    own = arm.treatment[-1] if arm.treatment else None
-    return Trial(
-        arm=arm.name,
-        remedy=None if own is None else own.slug,
-        settings={} if own is None else dataclasses.asdict(own),  # type: ignore[call-overload]
-        cause=arm.cause,
-        from_update=snapshot.update,
-        updates=runs[0].updates,
-        measure=measure,
-        per_seed=tuple(run.full for run in runs),
-        half_per_seed=tuple(run.half for run in runs),
-        interval=decision.interval,
-        gain=decision.gain,
-        verdict=decision.verdict,
-        because=decision.because,
-        curves=tuple(run.curve for run in runs),
-        treatment=arm.treatment,
-    )
+    def _stand_on(self, branch: Problem) -> None:
+        self._branch = branch
+        self._pace = samples_per_update(self._ground.problem) / samples_per_update(branch)
+        self._batches = branch.data.order(self._order)
+
+    def _trunk(self, begin: int, end: int) -> bool:
+        """From one update to another, counted in those of the untouched arm; False where the loss broke."""
+        points = {begin + round((end - begin) * k / POINTS) for k in range(bool(begin), POINTS + 1)}
+        first, last = own_updates(begin, self._pace), own_updates(end, self._pace)
+        run = self._piece(last - first, start=first, checkpoints={own_updates(p, self._pace) - first for p in points})
+        self._curve += [(round(update / self._pace), loss) for update, loss in run.checkpoints]
+        return run.broke_at is None
+
+    def _tail(self, done: int) -> bool:
+        """Let the rate fall to zero on a side branch, and come back; False where the loss broke."""
+        here = Snapshot.of(self._branch)
+        tail = own_updates(TAIL * done, self._pace)
+        run = self._piece(tail, start=own_updates(done, self._pace), checkpoints={tail}, anneal=True)
+        if run.broke_at is not None:
+            return False
+        self._ends.append(run.checkpoints[-1][1])
+        here.restore(self._branch)
+        return True
+
+    def _piece(self, updates: int, *, start: int, checkpoints: set[int], anneal: bool = False) -> Run:
+        self._spend(updates)  # also where the walk raises in the middle
+        run = walk(
+            self._branch,
+            updates,
+            order=self._order,
+            start=start,
+            batches=self._batches,
+            sample=self._ground.sample,
+            checkpoints=checkpoints,
+            anneal=anneal,
+        )
+        self._spend(len(run.curve) - updates)
+        return run
+
+    def _spend(self, updates: int) -> None:
+        self._spent["updates"] += updates
+        self._spent["samples"] += updates * samples_per_update(self._branch)
+        self._spent["gradient_evaluations"] += updates * self._branch.accumulate

@@ -32,6 +32,7 @@ class AdaptiveOptimizer:
     chapter: ClassVar[int] = 3
     intervention: ClassVar[Intervention] = Intervention.OPTIMIZER
     lowers_rate: ClassVar[bool] = False
+    panacea: ClassVar[bool] = True
     rate: float
 
     @classmethod
@@ -49,6 +50,12 @@ class AdaptiveOptimizer:
     def apply(self, branch: Problem) -> Problem:
         """The branch under Adam."""
         return with_optimizer(branch, "adam", rate=self.rate)
+
+    def opposite(self) -> None:
+        """None: gradient descent is what the untouched arm walks by."""
+
+    def ladder(self) -> None:
+        """None: its rate is found, not dosed."""
 
     def says(self) -> str:
         """In a sentence."""

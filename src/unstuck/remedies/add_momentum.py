@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
 from unstuck.probes.step import StepReading
 from unstuck.problem import Problem
 from unstuck.reading import Readings
-from unstuck.remedy import Intervention
+from unstuck.remedy import Intervention, Ladder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +19,7 @@ class AddMomentum:
     chapter: ClassVar[int] = 2
     intervention: ClassVar[Intervention] = Intervention.OPTIMIZER
     lowers_rate: ClassVar[bool] = False
+    panacea: ClassVar[bool] = False
     momentum: float
 
     @classmethod
@@ -33,6 +34,14 @@ class AddMomentum:
         for group in branch.optimizer.param_groups:
             group["momentum"] = self.momentum
         return branch
+
+    def opposite(self) -> None:
+        """None: a movement that is turned back is no method."""
+
+    def ladder(self) -> Ladder:
+        """Up to a movement over a hundred updates."""
+        values = (0.5, 0.8, self.momentum, 0.99)
+        return Ladder(setting="momentum", doses=tuple(replace(self, momentum=value) for value in values))
 
     def says(self) -> str:
         """In a sentence."""

@@ -35,6 +35,7 @@ class AddNormalization:
     chapter: ClassVar[int] = 5
     intervention: ClassVar[Intervention] = Intervention.ARCHITECTURE
     lowers_rate: ClassVar[bool] = False
+    panacea: ClassVar[bool] = True
     kind: str = "batch"
     place: str = "before activation"
 
@@ -53,6 +54,12 @@ class AddNormalization:
     def apply(self, branch: Problem) -> Problem:
         """The branch with normalization wherever a layer qualifies."""
         return with_normalization(branch, self.kind, place=self.place).problem
+
+    def opposite(self) -> None:
+        """None: nothing undoes what is not there."""
+
+    def ladder(self) -> None:
+        """None: a layer is normalized or not."""
 
     def says(self) -> str:
         """In a sentence."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
 from unstuck.probes.direction import DirectionReading
 from unstuck.problem import Problem
 from unstuck.reading import Readings
-from unstuck.remedy import Intervention
+from unstuck.remedy import Intervention, Ladder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +19,7 @@ class ClipGradient:
     chapter: ClassVar[int] = 0
     intervention: ClassVar[Intervention] = Intervention.CLIPPING
     lowers_rate: ClassVar[bool] = True
+    panacea: ClassVar[bool] = False
     norm: float
 
     @classmethod
@@ -31,6 +32,14 @@ class ClipGradient:
     def apply(self, branch: Problem) -> Problem:
         """The branch, clipping."""
         return branch.changed(clip_norm=self.norm)
+
+    def opposite(self) -> None:
+        """None: a longer norm clips nothing, as the untouched arm does."""
+
+    def ladder(self) -> Ladder:
+        """Norms from above most gradients to well below them."""
+        values = (10 * self.norm, 3 * self.norm, self.norm, self.norm / 10)
+        return Ladder(setting="norm", doses=tuple(replace(self, norm=value) for value in values))
 
     def says(self) -> str:
         """In a sentence."""

@@ -31,6 +31,7 @@ class CrossEntropy:
     chapter: ClassVar[int] = 4
     intervention: ClassVar[Intervention] = Intervention.LOSS
     lowers_rate: ClassVar[bool] = False
+    panacea: ClassVar[bool] = False
     outputs: str
     """What the model gives: probabilities, shares (one sigmoid per output) or scores."""
     expects: str = "outputs"
@@ -55,6 +56,12 @@ class CrossEntropy:
         if self.outputs == "scores":
             return partial(F.log_softmax, dim=1)
         return partial(logits_of, shares=self.outputs == "shares") if self.expects == "scores" else None
+
+    def opposite(self) -> None:
+        """None: no other loss is its contrary."""
+
+    def ladder(self) -> None:
+        """None: it is followed or not."""
 
     def says(self) -> str:
         """In a sentence."""

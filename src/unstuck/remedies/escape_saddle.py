@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
 import torch
@@ -11,7 +11,7 @@ from unstuck.initial import perturbation
 from unstuck.probes.escape import EscapeReading
 from unstuck.problem import Problem
 from unstuck.reading import Readings
-from unstuck.remedy import Intervention
+from unstuck.remedy import Intervention, Ladder
 from unstuck.vector import Point, moved, unflatten
 from unstuck.view import View
 
@@ -29,6 +29,7 @@ class EscapeSaddle:
     chapter: ClassVar[int] = 1
     intervention: ClassVar[Intervention] = Intervention.POINT
     lowers_rate: ClassVar[bool] = False
+    panacea: ClassVar[bool] = False
     way: str
     length: float
     update: int
@@ -59,13 +60,28 @@ class EscapeSaddle:
         view = View(branch, update=self.update, seed=self.seed)
         if self.way == "perturbation":
             return perturbation(branch.model, point, view.generator(61))
+        if self.way == "positive curvature":
+            return unflatten(view.extremes.largest.vectors[-1], point)
         return unflatten(view.extremes.smallest.vectors[0], point)
+
+    def opposite(self) -> Self | None:
+        """As far along the eigenvector of the highest curvature, up the walls; None for a perturbation.
+
+        The other way along the lowest one would do as well: a saddle falls off on both sides.
+        """
+        return replace(self, way="positive curvature") if self.way == "negative curvature" else None
+
+    def ladder(self) -> Ladder:
+        """Lengths up to this one."""
+        values = (self.length / 100, self.length / 10, self.length / 3, self.length)
+        return Ladder(setting="length", doses=tuple(replace(self, length=value) for value in values))
 
     def says(self) -> str:
         """In a sentence."""
         if self.way == "perturbation":
             return "break the symmetry: add noise of the size of an ordinary initialization to the weights"
-        return f"step {abs(self.length):.3g} along the eigenvector of the most negative curvature"
+        end = "most negative" if self.way == "negative curvature" else "highest"
+        return f"step {abs(self.length):.3g} along the eigenvector of the {end} curvature"
 
     def diff(self, problem: Problem) -> str:
         """The prescription is applied by the library, as it needs the eigenvector."""

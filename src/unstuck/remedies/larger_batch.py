@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
 from unstuck.methods.batch import with_batch_times
 from unstuck.problem import Problem
 from unstuck.reading import Readings
-from unstuck.remedy import Intervention
+from unstuck.remedy import Intervention, Ladder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +22,8 @@ class LargerBatch:
     chapter: ClassVar[int] = 2
     intervention: ClassVar[Intervention] = Intervention.BATCH
     lowers_rate: ClassVar[bool] = False
-    factor: int
+    panacea: ClassVar[bool] = False
+    factor: float
     rule: str = "none"
 
     @classmethod
@@ -34,6 +35,15 @@ class LargerBatch:
         """The branch on the same samples in larger batches."""
         return with_batch_times(branch, self.factor, rule=self.rule)
 
+    def opposite(self) -> Self:
+        """Half a batch: a step the other way, as far as it can be afforded at equal samples."""
+        return replace(self, factor=0.5)
+
+    def ladder(self) -> Ladder:
+        """Up to sixteen times as large; beyond the best one updates are few."""
+        values = (self.factor**0.5, self.factor, 2 * self.factor, 4 * self.factor)
+        return Ladder(setting="factor", doses=tuple(replace(self, factor=value) for value in values))
+
     def says(self) -> str:
         """In a sentence."""
         rate = "same learning rate" if self.rule == "none" else f"learning rate that the {self.rule} rule gives"
@@ -44,5 +54,5 @@ class LargerBatch:
         size = problem.data.batch_size
         return (
             f"-train = DataLoader(..., batch_size={size})\n"
-            f"+train = DataLoader(..., batch_size={min(size * self.factor, problem.data.samples)})"
+            f"+train = DataLoader(..., batch_size={min(round(size * self.factor), problem.data.samples)})"
         )

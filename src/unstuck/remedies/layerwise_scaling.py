@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import ClassVar, Self
 
@@ -10,7 +10,7 @@ from unstuck.methods.optimizers import with_optimizer
 from unstuck.probes.step import StepReading
 from unstuck.problem import Problem
 from unstuck.reading import Readings
-from unstuck.remedy import Intervention
+from unstuck.remedy import Intervention, Ladder
 
 SHARES = (1e-4, 0.1)
 """The shortest and the longest step that is proposed, as a share of the weights."""
@@ -30,6 +30,7 @@ class LayerwiseScaling:
     chapter: ClassVar[int] = 2
     intervention: ClassVar[Intervention] = Intervention.OPTIMIZER
     lowers_rate: ClassVar[bool] = False
+    panacea: ClassVar[bool] = False
     optimizer: str
     share: float
 
@@ -53,6 +54,14 @@ class LayerwiseScaling:
 
     def _trust(self, rate: float) -> float:
         return self.share * (1 - MOMENTUM) / rate
+
+    def opposite(self) -> None:
+        """None: one step for all layers is what the untouched arm takes."""
+
+    def ladder(self) -> Ladder:
+        """Steps up to a hundred times as long."""
+        values = (self.share / 30, self.share / 5, self.share, 100 * self.share)
+        return Ladder(setting="share", doses=tuple(replace(self, share=value) for value in values), peaks=True)
 
     def says(self) -> str:
         """In a sentence."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
 from unstuck.methods.rate import scale_rates, scaled_rate_diff
 from unstuck.probes.step import StepReading
 from unstuck.problem import Problem
 from unstuck.reading import Readings
-from unstuck.remedy import Intervention
+from unstuck.remedy import Intervention, Ladder
 
 OF_THE_LIMIT = (0.5, 0.15, 0.05)
 """Doses as shares of the stability limit, where it is known and exceeded."""
@@ -26,6 +26,7 @@ class LowerLearningRate:
     chapter: ClassVar[int] = 3
     intervention: ClassVar[Intervention] = Intervention.RATE
     lowers_rate: ClassVar[bool] = True
+    panacea: ClassVar[bool] = False
     factor: float
 
     @classmethod
@@ -41,6 +42,15 @@ class LowerLearningRate:
         """The branch with its rates scaled."""
         scale_rates(branch.optimizer, branch.scheduler, self.factor)
         return branch
+
+    def opposite(self) -> Self:
+        """Every rate times as much."""
+        return replace(self, factor=1 / self.factor)
+
+    def ladder(self) -> Ladder:
+        """Half-way steps down to it, and a hundredth of it, at which nothing moves."""
+        values = (self.factor**0.25, self.factor**0.5, self.factor, self.factor / 100)
+        return Ladder(setting="factor", doses=tuple(replace(self, factor=value) for value in values), peaks=True)
 
     def says(self) -> str:
         """In a sentence."""

@@ -20,6 +20,7 @@ class NormalizeInputs:
     chapter: ClassVar[int] = 5
     intervention: ClassVar[Intervention] = Intervention.DATA
     lowers_rate: ClassVar[bool] = False
+    panacea: ClassVar[bool] = False
     axis: int
 
     @classmethod
@@ -31,6 +32,12 @@ class NormalizeInputs:
     def apply(self, branch: Problem) -> Problem:
         """The branch's model behind a standardization of its first input."""
         return with_normalized_inputs(branch, axis=self.axis)
+
+    def opposite(self) -> None:
+        """None: the inputs as they are stand in the untouched arm."""
+
+    def ladder(self) -> None:
+        """None: they are standardized or not."""
 
     def says(self) -> str:
         """In a sentence."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
 from unstuck.methods.rate import scale_rates, scaled_rate_diff
 from unstuck.probes.step import StepReading
 from unstuck.problem import Problem
 from unstuck.reading import Readings
-from unstuck.remedy import Intervention
+from unstuck.remedy import Intervention, Ladder
 
 LADDER = (1.0, 1 / 3, 1 / 10, 1 / 30)
 """Doses below the highest."""
@@ -26,6 +26,7 @@ class RaiseLearningRate:
     chapter: ClassVar[int] = 3
     intervention: ClassVar[Intervention] = Intervention.RATE
     lowers_rate: ClassVar[bool] = False
+    panacea: ClassVar[bool] = False
     factor: float
 
     @classmethod
@@ -45,6 +46,15 @@ class RaiseLearningRate:
         """The branch with its rates scaled."""
         scale_rates(branch.optimizer, branch.scheduler, self.factor)
         return branch
+
+    def opposite(self) -> Self:
+        """Every rate divided by as much."""
+        return replace(self, factor=1 / self.factor)
+
+    def ladder(self) -> Ladder:
+        """Half-way steps up to it, and a hundred times as much, which no valley bears."""
+        values = (self.factor**0.25, self.factor**0.5, self.factor, 100 * self.factor)
+        return Ladder(setting="factor", doses=tuple(replace(self, factor=value) for value in values), peaks=True)
 
     def says(self) -> str:
         """In a sentence."""

@@ -22,6 +22,7 @@ class RecalibrateBatchNorm:
     chapter: ClassVar[int] = 5
     intervention: ClassVar[Intervention] = Intervention.WIRING
     lowers_rate: ClassVar[bool] = False
+    panacea: ClassVar[bool] = False
 
     @classmethod
     def propose(cls, readings: Readings) -> tuple[Self, ...]:  # noqa: ARG003 - the same for every problem
@@ -31,6 +32,12 @@ class RecalibrateBatchNorm:
     def apply(self, branch: Problem) -> Problem:
         """The branch with statistics of its present weights, over batches of the size of training."""
         return recalibrated(branch, branch.data.sample(SAMPLES, chunk=branch.data.batch_size, seed=0))
+
+    def opposite(self) -> None:
+        """None: the averages as they are stand in the untouched arm."""
+
+    def ladder(self) -> None:
+        """None: they are taken anew or not."""
 
     def says(self) -> str:
         """In a sentence."""

@@ -19,6 +19,7 @@ class Reinitialize:
     chapter: ClassVar[int] = 1
     intervention: ClassVar[Intervention] = Intervention.INITIALIZATION
     lowers_rate: ClassVar[bool] = False
+    panacea: ClassVar[bool] = False
     seed: int = 0
 
     @classmethod
@@ -31,6 +32,12 @@ class Reinitialize:
         reinitialize(branch.model, self.seed)
         branch.optimizer.state.clear()
         return branch
+
+    def opposite(self) -> None:
+        """None: the present point is where the untouched arm starts."""
+
+    def ladder(self) -> None:
+        """None: a start is as good as another."""
 
     def says(self) -> str:
         """In a sentence."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
 from unstuck.methods.rate import scale_rates, scaled_rate_diff
@@ -10,7 +10,7 @@ from unstuck.methods.warm_up import Gradual, with_schedule_on_top
 from unstuck.probes.step import StepReading
 from unstuck.problem import Problem
 from unstuck.reading import Readings
-from unstuck.remedy import Intervention
+from unstuck.remedy import Intervention, Ladder
 
 FACTORS = (4.0, 16.0)
 """Doses: a batch that was made so many times as large at the same rate."""
@@ -27,6 +27,7 @@ class ScaleRateWithWarmUp:
     chapter: ClassVar[int] = 3
     intervention: ClassVar[Intervention] = Intervention.RATE
     lowers_rate: ClassVar[bool] = False
+    panacea: ClassVar[bool] = False
     factor: float
     warm_up: int
 
@@ -41,6 +42,15 @@ class ScaleRateWithWarmUp:
         """The branch with its rates rising to the scaled ones."""
         scale_rates(branch.optimizer, branch.scheduler, self.factor)
         return with_schedule_on_top(branch, Gradual(updates=self.warm_up, start=1 / self.factor))
+
+    def opposite(self) -> Self:
+        """Scaled down by as much."""
+        return replace(self, factor=1 / self.factor)
+
+    def ladder(self) -> Ladder:
+        """Half-way steps up to it, and a hundred times as much."""
+        values = (self.factor**0.25, self.factor**0.5, self.factor, 100 * self.factor)
+        return Ladder(setting="factor", doses=tuple(replace(self, factor=value) for value in values), peaks=True)
 
     def says(self) -> str:
         """In a sentence."""

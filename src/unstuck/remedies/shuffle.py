@@ -19,6 +19,7 @@ class Shuffle:
     chapter: ClassVar[int] = 0
     intervention: ClassVar[Intervention] = Intervention.DATA
     lowers_rate: ClassVar[bool] = False
+    panacea: ClassVar[bool] = False
 
     @classmethod
     def propose(cls, readings: Readings) -> tuple[Self, ...]:  # noqa: ARG003 - the same for every problem
@@ -28,6 +29,12 @@ class Shuffle:
     def apply(self, branch: Problem) -> Problem:
         """The branch on shuffled data."""
         return with_shuffle(branch)
+
+    def opposite(self) -> None:
+        """None: the data's own order is what the untouched arm walks in."""
+
+    def ladder(self) -> None:
+        """None: they are shuffled or not."""
 
     def says(self) -> str:
         """In a sentence."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
 from unstuck.methods.batch import with_batch_times
 from unstuck.problem import Problem
 from unstuck.reading import Readings
-from unstuck.remedy import Intervention
+from unstuck.remedy import Intervention, Ladder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +23,8 @@ class SmallerBatch:
     chapter: ClassVar[int] = 2
     intervention: ClassVar[Intervention] = Intervention.BATCH
     lowers_rate: ClassVar[bool] = False
-    factor: int
+    panacea: ClassVar[bool] = False
+    factor: float
     rule: str = "none"
 
     @classmethod
@@ -35,6 +36,15 @@ class SmallerBatch:
         """The branch on the same samples in smaller batches."""
         return with_batch_times(branch, 1 / self.factor, rule=self.rule)
 
+    def opposite(self) -> Self:
+        """A batch as many times as large."""
+        return replace(self, factor=1 / self.factor)
+
+    def ladder(self) -> Ladder:
+        """Down from a step half as far."""
+        values = (self.factor**0.5, self.factor, 2 * self.factor, 4 * self.factor)
+        return Ladder(setting="factor", doses=tuple(replace(self, factor=value) for value in values))
+
     def says(self) -> str:
         """In a sentence."""
         rate = "same learning rate" if self.rule == "none" else f"learning rate that the {self.rule} rule gives"
@@ -45,5 +55,5 @@ class SmallerBatch:
         size = problem.data.batch_size
         return (
             f"-train = DataLoader(..., batch_size={size})\n"
-            f"+train = DataLoader(..., batch_size={max(size // self.factor, 1)})"
+            f"+train = DataLoader(..., batch_size={max(round(size / self.factor), 1)})"
         )

@@ -19,6 +19,7 @@ class TrainAllParameters:
     chapter: ClassVar[int] = 0
     intervention: ClassVar[Intervention] = Intervention.WIRING
     lowers_rate: ClassVar[bool] = False
+    panacea: ClassVar[bool] = False
 
     @classmethod
     def propose(cls, readings: Readings) -> tuple[Self, ...]:
@@ -37,6 +38,12 @@ class TrainAllParameters:
                 parameter.requires_grad_(True)
         branch.optimizer.param_groups[0]["params"].extend(missing)
         return branch
+
+    def opposite(self) -> None:
+        """None: what is left out is left out in the untouched arm."""
+
+    def ladder(self) -> None:
+        """None: a parameter is trained or not."""
 
     def says(self) -> str:
         """In a sentence."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
 from unstuck.methods.warm_up import Gradual, with_schedule_on_top
 from unstuck.problem import Problem
 from unstuck.reading import Readings
-from unstuck.remedy import Intervention
+from unstuck.remedy import Intervention, Ladder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +19,7 @@ class WarmUp:
     chapter: ClassVar[int] = 3
     intervention: ClassVar[Intervention] = Intervention.RATE
     lowers_rate: ClassVar[bool] = True
+    panacea: ClassVar[bool] = False
     updates: int
 
     @classmethod
@@ -29,6 +30,14 @@ class WarmUp:
     def apply(self, branch: Problem) -> Problem:
         """The branch with its rate rising at first."""
         return with_schedule_on_top(branch, Gradual(updates=self.updates, start=1 / self.updates))
+
+    def opposite(self) -> None:
+        """None: a start above the rate is another one."""
+
+    def ladder(self) -> Ladder:
+        """From a few updates to three times as many."""
+        values = (max(1, self.updates // 8), max(1, self.updates // 3), self.updates, 3 * self.updates)
+        return Ladder(setting="updates", doses=tuple(replace(self, updates=value) for value in values))
 
     def says(self) -> str:
         """In a sentence."""

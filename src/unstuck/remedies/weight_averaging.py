@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
 from unstuck.methods.averaging import with_averaging
 from unstuck.probes.step import StepReading
 from unstuck.problem import Problem
 from unstuck.reading import Readings
-from unstuck.remedy import Intervention
+from unstuck.remedy import Intervention, Ladder
 
 UNAVERAGED = ("Averaged", "LBFGS", "SGDScheduleFree", "AdamWScheduleFree", "RAdamScheduleFree")
 """Optimizers that average already, or whose steps mean nothing on the average, by the names of their classes."""
@@ -27,6 +27,7 @@ class WeightAveraging:
     chapter: ClassVar[int] = 2
     intervention: ClassVar[Intervention] = Intervention.OPTIMIZER
     lowers_rate: ClassVar[bool] = True
+    panacea: ClassVar[bool] = False
     decay: float
     start: int = 0
     every: int = 1
@@ -42,6 +43,16 @@ class WeightAveraging:
     def apply(self, branch: Problem) -> Problem:
         """The branch with an average beside its walk."""
         return with_averaging(branch, decay=self.decay, start=self.start, every=self.every)
+
+    def opposite(self) -> None:
+        """None: an average that weighs old weights most is that of a shorter walk."""
+
+    def ladder(self) -> Ladder | None:
+        """Averages that reach farther and farther back; None for the equal mean, which reaches all the way."""
+        if self.decay == 1:
+            return None
+        values = (self.decay**8, self.decay**4, self.decay**2, self.decay)
+        return Ladder(setting="decay", doses=tuple(replace(self, decay=value) for value in values))
 
     def says(self) -> str:
         """In a sentence."""
