@@ -92,6 +92,10 @@ COUNTERPARTS: dict[str, tuple[Rule, Build]] = {
         movement(RATE, 0.8, decay=DECAY),
         lambda p: torch.optim.SGD(p, lr=RATE, momentum=0.8, weight_decay=DECAY),
     ),
+    "lecture-momentum of none": (
+        movement(RATE, 0.0, decay=DECAY),
+        lambda p: torch.optim.SGD(p, lr=RATE, weight_decay=DECAY),
+    ),
     "nesterov": (
         nesterov(RATE, 0.9, decay=DECAY),
         lambda p: torch.optim.SGD(p, lr=RATE, momentum=0.9, nesterov=True, weight_decay=DECAY),

@@ -206,7 +206,7 @@ class State:
 
     Attributes:
         updates: t.
-        movement: M, in the shape of the parameters; None where no network has momentum.
+        movement: M, in the shape of the parameters; None where for all networks it is the gradient.
         squares: V; None where no network adapts its scale.
     """
 
@@ -228,7 +228,7 @@ def start(rule: Rule, parameters: Tensor) -> State:
     """The state before the first update."""
     return State(
         updates=0,
-        movement=torch.zeros_like(parameters) if _some(rule.momentum) else None,
+        movement=torch.zeros_like(parameters) if _some(rule.momentum) or _some(rule.carries_rate) else None,
         squares=torch.zeros_like(parameters) if _some(rule.adaptive) else None,
     )
 
