@@ -248,3 +248,10 @@ def test_what_the_loss_does_not_reach_stays() -> None:
     assert all(math.isnan(row.cosine) for row in run.curve)
     assert Snapshot.of(branch).tensors.keys() == Snapshot.of(problem).tensors.keys()
     assert all(torch.equal(tensor, problem.point()[name]) for name, tensor in branch.point().items())
+
+
+def test_a_loss_of_one_entry_is_a_loss() -> None:
+    by_number = zoo.problem(zoo.perceptron)
+    by_vector = zoo.problem(zoo.perceptron, loss=lambda *given: nn.functional.cross_entropy(*given).reshape(1))
+    runs = [walk(each.branch(), LONG) for each in (by_number, by_vector)]
+    assert losses(runs[0]) == losses(runs[1])

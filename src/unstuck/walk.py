@@ -106,7 +106,7 @@ class Walker:
                 loss = loss if len(batches) == 1 else loss / len(batches)
                 if loss.requires_grad:
                     loss.backward(inputs=self._leaves)
-                losses.append(loss.detach().reshape(()))
+                losses.append(loss.detach())
         mean = reduce(torch.add, losses)
         if self._ranks.size == 1:
             return mean
@@ -273,7 +273,9 @@ def _first_broken(made: Sequence[Update]) -> int | None:
 def _updates(rows: Sequence[Row], first: int) -> tuple[Update, ...]:
     """The rows as numbers; waits for the device once for each column."""
     losses, norms, cosines, rates = zip(*rows, strict=True)
-    numbers = zip(*(torch.stack(column).tolist() for column in (losses, norms, cosines)), rates, strict=True)
+    # Reshaped, as a loss may be a vector of one entry.
+    columns = (torch.stack(column).reshape(-1).tolist() for column in (losses, norms, cosines))
+    numbers = zip(*columns, rates, strict=True)
     return tuple(
         Update(update=update, loss=loss, rate=rate, gradient_norm=norm, cosine=cosine)
         for update, (loss, norm, cosine, rate) in enumerate(numbers, first)
