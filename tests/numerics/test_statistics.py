@@ -15,6 +15,7 @@ from unstuck.numerics.statistics import (
     mean,
     paired_difference,
     ratio_of_means,
+    share_interval,
     trend,
     weighted_quantiles,
 )
@@ -190,6 +191,14 @@ def test_a_ratio_over_what_may_be_zero_has_no_upper_end() -> None:
     assert (below.value, below.interval.low, below.interval.high) == (math.inf, 0.0, math.inf)
     with pytest.raises(ValueError, match="got 1 and 2"):
         ratio_of_means([1.0], [2.0, 3.0])
+
+
+@pytest.mark.parametrize(("right", "count"), [(0, 5), (3, 10), (512, 512), (100, 777)])
+def test_a_share_has_wilsons_interval(right: int, count: int) -> None:
+    found = share_interval(right / count, count)
+    expected = stats.binomtest(right, count).proportion_ci(method="wilson")
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
+    assert found.low < found.high
 
 
 @given(st.lists(st.tuples(numbers, st.integers(1, 5)), min_size=1, max_size=20))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtr, stdtrit
+from scipy.special import ndtri, stdtr, stdtrit
 
 Floats = NDArray[np.float64]
 
@@ -68,6 +68,19 @@ def _checked(values: Sequence[float]) -> Floats:
     if not np.isfinite(data).all():
         raise ValueError(f"expected finite values; {int((~np.isfinite(data)).sum())} of {data.size} are not")
     return data
+
+
+def share_interval(share: float, count: int, confidence: float = 0.95) -> Interval:
+    """Wilson's interval (1927) for a share of independent samples: within 0 and 1, and no point even at these.
+
+    Args:
+        share: observed, of ``count`` samples.
+        count: at least one.
+    """
+    square = float(ndtri(0.5 + confidence / 2.0)) ** 2 / count
+    middle = (share + square / 2.0) / (1.0 + square)
+    margin = math.sqrt(square * (share * (1.0 - share) + square / 4.0)) / (1.0 + square)
+    return Interval(low=max(0.0, middle - margin), high=min(1.0, middle + margin), confidence=confidence)
 
 
 @dataclass(frozen=True, kw_only=True)

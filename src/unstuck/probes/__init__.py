@@ -9,6 +9,7 @@ from unstuck.probes.density import Density as Density
 from unstuck.probes.direction import Direction as Direction
 from unstuck.probes.escape import Escape as Escape
 from unstuck.probes.finite import Finite as Finite
+from unstuck.probes.generalization import Generalization as Generalization
 from unstuck.probes.gradient import Gradient as Gradient
 from unstuck.probes.inputs import Inputs as Inputs
 from unstuck.probes.landscape import Landscape as Landscape
@@ -33,6 +34,7 @@ ALL: tuple[type[Any], ...] = (
     LossSurface,
     Activations,
     Modes,
+    Generalization,
     Gradient,
     Layers,
     Direction,

@@ -16,9 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from unstuck.budget import Budget
-from unstuck.errors import InputError
 from unstuck.forward import split
 from unstuck.initial import perturbation
+from unstuck.passes.constant_answer import best_constant, kind_of, loss_of_constant
 from unstuck.reading import Estimate, Reading, quantity
 from unstuck.view import View
 
@@ -26,9 +26,6 @@ Form = Callable[[Tensor, Tensor], Tensor]
 
 TRIES = 4
 """Random outputs on which a loss is compared with each known form, and far points at which outputs are looked at."""
-
-CONSTANT_STEPS = 60
-"""Iterations of L-BFGS towards the best constant output."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +75,7 @@ class Outputs:
         loss = Estimate(mean, spread)
         if outputs is None or targets is None:
             return _opaque(view, loss)
-        kind = _kind(outputs)
+        kind = kind_of(outputs)
         if kind == "shares" and not _bounded(view):
             kind = "scores"
         return OutputsReading(
@@ -144,17 +141,6 @@ def _input_dependence(view: View, outputs: Tensor) -> Estimate:
         return Estimate(0.0, 0.0)
     share = float(between.sum()) / total
     return Estimate(share, 0.0 if view.exhaustive else float((between - share * level).norm()) / total)
-
-
-def _kind(outputs: Tensor) -> str:
-    many = outputs.dim() > 1 and outputs.shape[1] > 1
-    if many and bool((outputs >= 0).all()) and bool(((outputs.sum(1) - 1).abs() < 1e-3).all()):
-        return "probabilities"
-    if many and bool((outputs <= 0).all()) and bool((outputs.logsumexp(1).abs() < 1e-3).all()):
-        return "log-probabilities"
-    if bool((outputs >= 0).all()) and bool((outputs <= 1).all()):
-        return "shares"
-    return "scores"
 
 
 def _bounded(view: View) -> bool:
@@ -227,32 +213,8 @@ def _form(view: View, outputs: Tensor, targets: Tensor, kind: str) -> str:
 def _constant_loss(view: View, outputs: Tensor, targets: Tensor, kind: str) -> float | None:
     """The loss of the best constant output of the same kind; None where it has no minimum or no meaning."""
     loss = view.problem.loss
-    if loss is None:
-        return None
-    free = torch.zeros(outputs.shape[1:], dtype=outputs.dtype, device=outputs.device, requires_grad=True)
-    shaped: dict[str, Callable[[Tensor], Tensor]] = {
-        "probabilities": lambda x: x.softmax(0),
-        "log-probabilities": lambda x: x.log_softmax(0),
-        "shares": torch.sigmoid,
-        "scores": lambda x: x,
-    }
-    shape = shaped[kind]
-    optimizer: torch.optim.Optimizer = torch.optim.LBFGS([free], max_iter=CONSTANT_STEPS, line_search_fn="strong_wolfe")
-
-    def closure() -> float:
-        optimizer.zero_grad()
-        value = loss(shape(free).expand_as(outputs).clone(), targets)
-        value.backward()
-        return float(value.detach())
-
-    try:
-        with torch.enable_grad():
-            optimizer.step(closure)
-            best = float(loss(shape(free.detach()).expand_as(outputs).clone(), targets))
-    except (RuntimeError, ValueError, IndexError, InputError):
-        return None
-    unbounded = kind == "scores" and float(free.detach().abs().max()) > 1e3 * (1 + float(targets.abs().max()))
-    return best if math.isfinite(best) and not unbounded else None
+    constant = None if loss is None else best_constant(loss, outputs, targets, kind)
+    return None if loss is None or constant is None else loss_of_constant(loss, constant, outputs, targets)
 
 
 def _slope_over_error(view: View, outputs: Tensor, targets: Tensor, kind: str) -> float | None:
