@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from unstuck import causes, methods, probes, remedies
+from unstuck import causes, methods, probes, remedies, surgery
 
 ROOT = Path(__file__).resolve().parents[1]
 START, END = "<!-- lecture table: made by docs/make_tables.py -->", "<!-- end of lecture table -->"
@@ -83,8 +83,9 @@ def built() -> dict[str, dict[int, list[tuple[str, str]]]]:
     def keep(kind: str, chapter: int, name: str, module: str) -> None:
         found[kind].setdefault(chapter, []).append((name, f"src/{module.replace('.', '/')}.py"))
 
-    for _, name, _ in pkgutil.iter_modules(methods.__path__):
-        module = importlib.import_module(f"{methods.__name__}.{name}")
+    modules = [(package, name) for package in (methods, surgery) for _, name, _ in pkgutil.iter_modules(package.__path__)]
+    for package, name in modules:
+        module = importlib.import_module(f"{package.__name__}.{name}")
         for chapter in chapters_of(module.__doc__ or ""):
             keep("methods", chapter, name.replace("_", "-"), module.__name__)
     for probe in probes.ALL:

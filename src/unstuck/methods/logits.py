@@ -2,8 +2,6 @@
 
 Probabilities that have saturated to 0 and 1 have no logarithm to go back by, so the logits are taken from where they
 were last seen.
-
-Lecture chapter 4.
 """
 
 from __future__ import annotations

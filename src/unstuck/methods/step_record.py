@@ -1,6 +1,4 @@
 """Steps of a walk, recorded: inner products over each parameter tensor, and some of its entries one by one.
-
-Lecture chapters 2 and 3.
 """
 
 from __future__ import annotations

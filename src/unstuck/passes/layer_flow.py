@@ -1,6 +1,4 @@
 """Which layers feed an activation: the tensors of one forward pass, followed from layer to layer.
-
-Lecture chapter 5.
 """
 
 from __future__ import annotations

@@ -1,6 +1,4 @@
 """Feature normalization of a problem's inputs: which tensor and which axis, and the model behind it.
-
-Lecture chapter 5.
 """
 
 from __future__ import annotations

@@ -1,6 +1,4 @@
 """Which layers of a model qualify for a normalization, and why the others do not.
-
-Lecture chapter 5.
 """
 
 from __future__ import annotations
