@@ -83,11 +83,11 @@ def built() -> dict[str, dict[int, list[tuple[str, str]]]]:
     def keep(kind: str, chapter: int, name: str, module: str) -> None:
         found[kind].setdefault(chapter, []).append((name, f"src/{module.replace('.', '/')}.py"))
 
-    modules = [(package, name) for package in (methods, surgery) for _, name, _ in pkgutil.iter_modules(package.__path__)]
-    for package, name in modules:
-        module = importlib.import_module(f"{package.__name__}.{name}")
-        for chapter in chapters_of(module.__doc__ or ""):
-            keep("methods", chapter, name.replace("_", "-"), module.__name__)
+    for package in (methods, surgery):
+        for _, name, _ in pkgutil.iter_modules(package.__path__):
+            module = importlib.import_module(f"{package.__name__}.{name}")
+            for chapter in chapters_of(module.__doc__ or ""):
+                keep("methods", chapter, name.replace("_", "-"), module.__name__)
     for probe in probes.ALL:
         keep("probes", probe.reads.chapter, probe.reads.probe, probe.__module__)
     for cause in causes.ALL:
