@@ -8,11 +8,11 @@ from typing import ClassVar, Self
 from torch import nn
 
 from unstuck.errors import InputError
-from unstuck.surgery.insertion import with_normalization
 from unstuck.probes.inputs import InputsReading
 from unstuck.problem import Problem
 from unstuck.reading import Readings
 from unstuck.remedy import Intervention
+from unstuck.surgery.insertion import with_normalization
 
 OUTPUTS = {
     "batch": ("torch.nn.BatchNorm1d(units)", "torch.nn.BatchNorm2d(channels)"),

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
-from unstuck.surgery.inputs import with_normalized_inputs
 from unstuck.probes.inputs import InputsReading
 from unstuck.problem import Problem
 from unstuck.reading import Readings
 from unstuck.remedy import Intervention
+from unstuck.surgery.inputs import with_normalized_inputs
 
 
 @dataclass(frozen=True, kw_only=True)
