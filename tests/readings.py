@@ -8,15 +8,18 @@ from unstuck.probes.activations import ActivationsReading
 from unstuck.probes.direction import DirectionReading
 from unstuck.probes.escape import EscapeReading
 from unstuck.probes.finite import FiniteReading
+from unstuck.probes.generalization import GeneralizationReading
 from unstuck.probes.gradient import GradientReading
 from unstuck.probes.inputs import InputsReading
 from unstuck.probes.layers import LayersReading
 from unstuck.probes.modes import ModesReading
+from unstuck.probes.noise import NoiseReading
+from unstuck.probes.order import OrderReading
 from unstuck.probes.outputs import OutputsReading
 from unstuck.probes.spectrum import SpectrumReading
 from unstuck.probes.step import StepReading
 from unstuck.probes.wiring import WiringReading
-from unstuck.reading import Estimate, Measured, Reading, Readings
+from unstuck.reading import Estimate, Measured, Reading, Readings, Within
 
 FINITE = FiniteReading(update=0, samples=512, finite=True, kind="", place="", share=0.0)
 
@@ -197,6 +200,69 @@ MODES = ModesReading(
     layer_distance=(0.1,),
 )
 
+NOISE = NoiseReading(
+    update=0,
+    samples=512,
+    batch=32,
+    population=1024,
+    squared_norm=Estimate(0.24, 0.02),
+    trace=Estimate(12.0, 0.5),
+    scale=Within(50.0, 42.0, 58.0),
+    over_batch=Within(1.5, 1.3, 1.7),
+    gain=Within(0.4, 0.37, 0.43),
+    scale_by_batches=Within(50.0, 40.0, 60.0),
+    scale_by_samples=Within(50.0, 42.0, 58.0),
+    curvature=Estimate(0.2, 0.02),
+    curved_trace=Estimate(8.0, 0.5),
+    curved_scale=Within(40.0, 30.0, 50.0),
+    coherence=Estimate(0.02, 0.002),
+    cosine=Estimate(0.02, 0.002),
+    cosine_of_noise=0.0,
+    agreeing=Estimate(0.55, 0.01),
+    agreeing_of_noise=0.5,
+    compared=512,
+    samples_each=1,
+    way="vmap",
+    engine="two backward passes",
+)
+
+ORDER = OrderReading(
+    update=0,
+    samples=1024,
+    epoch=32,
+    batches=32,
+    varies=True,
+    kinds="classes",
+    target_share=0.03,
+    input_share=0.03,
+    expected_share=0.03,
+    target_p=0.6,
+    input_p=0.4,
+    target_memory=0.0,
+    input_memory=0.0,
+    target_memory_p=0.5,
+    input_memory_p=0.5,
+    repeated=0.0,
+    repeated_together=0.0,
+    expected_together=0.0,
+    repeated_p=1.0,
+)
+
+GENERALIZATION = GeneralizationReading(
+    update=0,
+    samples=512,
+    train_loss=Estimate(0.7, 0.02),
+    valid_loss=Estimate(0.75, 0.02),
+    gap=Within(0.05, -0.01, 0.11),
+    train_accuracy=Within(0.75, 0.7, 0.8),
+    valid_accuracy=Within(0.72, 0.67, 0.77),
+    constant=1.39,
+    over_constant=Within(-0.64, -0.7, -0.58),
+    valid_samples=512,
+    train_losses=(0.68, 0.72, 0.7, 0.7),
+    valid_losses=(0.73, 0.77, 0.75, 0.75),
+)
+
 WELL: tuple[Reading, ...] = (
     FINITE,
     INPUTS,
@@ -210,6 +276,9 @@ WELL: tuple[Reading, ...] = (
     SPECTRUM,
     STEP,
     ESCAPE,
+    NOISE,
+    ORDER,
+    GENERALIZATION,
 )
 """One of each kind, of a classifier that learns."""
 

@@ -45,6 +45,20 @@ class Constant:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Until:
+    """s(t) = 1 for T updates, then 0: the walk stands still. Early stopping (Prechelt 1998).
+
+    Attributes:
+        updates: T.
+    """
+
+    updates: int
+
+    def __call__(self, update: int) -> float:
+        return float(update < self.updates)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Step:
     """s(t) = f^⌊k t / T⌋: k equal stretches, each at f times the rate before.
 

@@ -60,6 +60,8 @@ class Multiplied:
 
     def step(self) -> None:
         """After an update: the scheduler's step, in its own time, on rates of its own."""
+        if self._schedule(self.done) == 0:
+            return
         self._multiply(1 / self._schedule(self.done))
         self.done += 1
         if self.done % self._every == 0:
@@ -85,7 +87,7 @@ def with_schedule_on_top(branch: Problem, schedule: Schedule) -> Problem:
 
     Args:
         branch: given away.
-        schedule: factors above zero.
+        schedule: factors above zero; one that comes to zero stays there.
     """
     scheduler = branch.scheduler
     listens = isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau)

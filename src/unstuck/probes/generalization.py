@@ -26,7 +26,7 @@ from unstuck.forward import split
 from unstuck.judged import judged_weights
 from unstuck.numerics.statistics import Mean, Paired, paired_difference, share_interval
 from unstuck.passes.constant_answer import best_constant, kind_of, loss_of_constant
-from unstuck.reading import Estimate, Reading, Within, quantity
+from unstuck.reading import Estimate, History, Reading, Within, quantity
 from unstuck.view import SAMPLE, View
 
 PART, PARTS = 16, 8
@@ -117,6 +117,12 @@ class GeneralizationReading(Reading):
             f"{'above' if self.gap.value >= 0 else 'below'} that on training data ({self.gap.low:.3g} to "
             f"{self.gap.high:.3g})."
         )
+
+
+def lowest(history: History[GeneralizationReading]) -> GeneralizationReading | None:
+    """The reading with the lowest held-out loss; None where there are no held-out data."""
+    known = [(reading.valid_loss.value, reading) for reading in history.readings if reading.valid_loss is not None]
+    return min(known, key=lambda pair: pair[0])[1] if known else None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ from unstuck.remedies.add_normalization import AddNormalization as AddNormalizat
 from unstuck.remedies.clip_gradient import ClipGradient as ClipGradient
 from unstuck.remedies.cross_entropy import CrossEntropy as CrossEntropy
 from unstuck.remedies.decay_learning_rate import DecayLearningRate as DecayLearningRate
+from unstuck.remedies.early_stop import EarlyStop as EarlyStop
 from unstuck.remedies.escape_saddle import EscapeSaddle as EscapeSaddle
 from unstuck.remedies.larger_batch import LargerBatch as LargerBatch
 from unstuck.remedies.layerwise_scaling import LayerwiseScaling as LayerwiseScaling
@@ -15,6 +16,8 @@ from unstuck.remedies.lower_learning_rate import LowerLearningRate as LowerLearn
 from unstuck.remedies.normalize_inputs import NormalizeInputs as NormalizeInputs
 from unstuck.remedies.raise_learning_rate import RaiseLearningRate as RaiseLearningRate
 from unstuck.remedies.recalibrate_batch_norm import RecalibrateBatchNorm as RecalibrateBatchNorm
+from unstuck.remedies.reduce_regularization import ReduceRegularization as ReduceRegularization
+from unstuck.remedies.regularize import Regularize as Regularize
 from unstuck.remedies.reinitialize import Reinitialize as Reinitialize
 from unstuck.remedies.scale_rate_with_warm_up import ScaleRateWithWarmUp as ScaleRateWithWarmUp
 from unstuck.remedies.shuffle import Shuffle as Shuffle
@@ -34,8 +37,11 @@ ALL: tuple[type[Any], ...] = (
     RaiseLearningRate,
     WarmUp,
     ScaleRateWithWarmUp,
+    EarlyStop,
     LargerBatch,
     SmallerBatch,
+    ReduceRegularization,
+    Regularize,
     ClipGradient,
     AddMomentum,
     WeightAveraging,

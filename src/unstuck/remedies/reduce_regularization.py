@@ -41,7 +41,8 @@ class ReduceRegularization:
 
     def ladder(self) -> Ladder:
         """From most of it down to none."""
-        return Ladder(setting="factor", doses=tuple(replace(self, factor=value) for value in (0.5, 0.2, 0.05, 0.0)))
+        values = sorted({0.5, 0.2, 0.05, 0.0, self.factor}, reverse=True)
+        return Ladder(setting="factor", doses=tuple(replace(self, factor=value) for value in values))
 
     def says(self) -> str:
         """In a sentence."""

@@ -39,9 +39,8 @@ class Regularize:
         """The branch under weight decay."""
         return with_weight_decay(branch, self.decay)
 
-    def opposite(self) -> Self:
-        """None of it: where there is none already, the untouched training over again."""
-        return replace(self, decay=0.0)
+    def opposite(self) -> None:
+        """None: weights that are pushed away from zero are no method."""
 
     def ladder(self) -> Ladder:
         """Up from a thirtieth of it to three times as much, at which little is learned."""
