@@ -12,6 +12,35 @@ from unstuck.cli import run
 
 TARGETS = "tests.distributed.trainings"
 
+KILLED = '''
+"""A training that makes its process group itself, and ends its own process at one of its losses."""
+
+import atexit
+import os
+import signal
+
+import torch
+import torch.distributed as dist
+from tests.distributed.trainings import wrapped
+
+LOSSES = 0
+
+
+def problem():
+    if not dist.is_initialized():
+        dist.init_process_group("gloo")
+        atexit.register(dist.destroy_process_group)
+
+    def loss(outputs, targets):
+        global LOSSES
+        LOSSES += 1
+        if str(LOSSES) == os.environ.get("KILLED_AT"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return torch.nn.functional.cross_entropy(outputs, targets)
+
+    return wrapped(loss=loss)
+'''
+
 
 def test_a_diagnosis_is_that_of_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same cause and the same remedies, though each process walks on its half of each batch."""
@@ -50,3 +79,19 @@ def test_what_fails_on_one_process_ends_all_with_one_line(tmp_path: Path) -> Non
     assert "process 1 of 2" in told[0]
     assert "the disk is full" in told[0]
     assert not (tmp_path / "unstuck-runs").exists()
+
+
+def test_a_killed_training_goes_on_as_if_it_had_not_been(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "target.py").write_text(KILLED, encoding="utf-8")
+    train = ["-m", "unstuck", "train", "--quiet"]
+    options = ["target.py:problem", "--updates", "40", "--checkpoint-every", "15", "--averaging", "exponential"]
+    assert torchrun([*train, *options, "--out", "whole"], tmp_path).returncode == 0
+    monkeypatch.setenv("KILLED_AT", "40")
+    assert torchrun([*train, *options, "--out", "run"], tmp_path).returncode != 0
+    assert not (tmp_path / "run" / "report.json").exists()
+    monkeypatch.delenv("KILLED_AT")
+    ran = torchrun([*train, "--resume", "run"], tmp_path)
+    assert ran.returncode == 0, ran.stderr
+    curves = [(tmp_path / run / "curve.jsonl").read_bytes() for run in ("whole", "run")]
+    assert curves[0] == curves[1]
+    assert len(curves[0].splitlines()) == 40
