@@ -3,7 +3,10 @@
 from unstuck.specimens.small import (
     DEFAULT,
     bowl,
+    dead_by_bias,
+    deep_exploding,
     deep_product_at_origin,
+    deep_sigmoid,
     half_wired,
     healthy,
     product_at_origin,
@@ -18,7 +21,10 @@ from unstuck.specimens.small import (
 __all__ = [
     "DEFAULT",
     "bowl",
+    "dead_by_bias",
+    "deep_exploding",
     "deep_product_at_origin",
+    "deep_sigmoid",
     "half_wired",
     "healthy",
     "product_at_origin",

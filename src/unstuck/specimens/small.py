@@ -6,6 +6,7 @@ All are built under a seed of their own; the process-wide generators do not noti
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -37,6 +38,16 @@ def perceptron(*last: nn.Module, hidden: int = 32, seed: int = 0) -> nn.Sequenti
             nn.Linear(hidden, CLASSES),
             *last,
         )
+
+
+def stacked(activation: Callable[[], nn.Module], layers: int) -> nn.Sequential:
+    """Linear layers with an activation between each two, and torch's own initialization."""
+    widths = [FEATURES, *[32] * (layers - 1), CLASSES]
+    made: list[nn.Module] = []
+    with seeded(0):
+        for inward, outward in pairwise(widths):
+            made += [nn.Linear(inward, outward), activation()]
+    return nn.Sequential(*made[:-1])
 
 
 def loader(inputs: Tensor, targets: Tensor, batch: int = 32) -> DataLoader[Any]:
@@ -108,6 +119,32 @@ def spoiled_data() -> Problem:
     spoiled = inputs.clone()
     spoiled[::100, 3] = float("nan")
     return classifier("classifier on spoiled data", rate=0.05, train=loader(spoiled, targets))
+
+
+def deep_sigmoid() -> Problem:
+    """Ten layers of sigmoids, whose slope is a quarter at most: each lets about a seventh of the gradient through."""
+    return classifier("ten layers of sigmoids", model=stacked(nn.Sigmoid, layers=10))
+
+
+def deep_exploding() -> Problem:
+    """Six layers of rectifiers, weights five times torch's own: each about doubles what goes through, and back."""
+    model = stacked(nn.ReLU, layers=6)
+    with torch.no_grad():
+        for module in model:
+            if isinstance(module, nn.Linear):
+                module.weight.mul_(5.0)
+    return classifier("six layers that multiply", rate=0.3, model=model)
+
+
+def dead_by_bias() -> Problem:
+    """Rectifiers whose biases keep all of the first layer off."""
+    model = stacked(nn.ReLU, layers=3)
+    with torch.no_grad():
+        for module in model:
+            if isinstance(module, nn.Linear):
+                module.bias.fill_(-20.0)
+                break
+    return classifier("rectifiers dead by their bias", model=model)
 
 
 class Product(nn.Module):
