@@ -199,12 +199,10 @@ def walk(
     evaluate, keep = set(checkpoints), set(snapshots)
     curve: list[Update] = []
     rows: list[Row] = []
-    evaluated: list[tuple[int, float]] = []
+    evaluated = [(start, branch.mean_loss(sample))] if 0 in evaluate else []
     kept = [Snapshot.of(branch, start)] if 0 in keep else []
     broke: int | None = None
     suspect: Batch | None = None
-    if 0 in evaluate:
-        evaluated.append((start, branch.mean_loss(sample)))
     rates = [float(group["lr"]) for group in branch.optimizer.param_groups]
     with generators_kept(), in_mode(branch.model, branch.modes("training")):
         batches = batches or branch.data.order(order)
