@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from unstuck.budget import Budget
 from unstuck.numerics.noise import Floats
-from unstuck.probes.noise import BATCHES, LARGEST, SMALLEST, Noise, NoiseReading
+from unstuck.probes.noise import BATCHES, LARGEST, PRODUCTS, SMALLEST, Noise, NoiseReading
 from unstuck.problem import Problem
 from unstuck.reading import Within
 from unstuck.specimens import healthy, product_at_origin
@@ -162,7 +162,7 @@ def test_batches_are_of_about_the_size_that_is_trained_on(batch: int, each: int)
     reading = Noise().measure(seen, Budget())
     assert reading.samples == BATCHES * each
     assert reading.batch == batch
-    products = 2 * len(seen.blocks) * (1 + BATCHES)  # and building the graph
+    products = 2 * len(seen.blocks) * (1 + PRODUCTS)  # and building the graph
     trial, together = 5, BATCHES
     assert seen.gradient_evaluations == pytest.approx(BATCHES + products + trial + together, abs=1)
 

@@ -37,8 +37,9 @@ from unstuck.view import View
 
 Floats = NDArray[np.float64]
 
-BATCHES = 16
-"""Batches whose gradients are compared; each is multiplied by the Hessian once."""
+BATCHES, PRODUCTS = 16, 8
+"""Batches whose gradients are compared; and, as products with the Hessian are dear, the fewer into which they are put
+together for that."""
 
 SMALLEST, LARGEST = 16, 64
 """Samples of such a batch: those of the batch that is trained on, within these bounds."""
@@ -51,6 +52,10 @@ SINGLES, ONE_BY_ONE = 1024, 64
 
 NUMBERS = 2**25
 """Numbers that all single gradients may hold; of larger models fewer are made, but one of each batch at least."""
+
+SMALL_GAIN = 0.1
+"""Share of what an update without noise would gain, below which noise is most of it: the batch is a ninth of the noise
+scale. Far below the scale, n times the batch is worth n times the updates (McCandlish et al. 2018, section 2.2)."""
 
 BINS = 40
 """Of the histogram of cosines."""
@@ -102,6 +107,15 @@ class NoiseReading(Reading):
         """Whether the gradient cannot be told from zero, so that the scale is bounded from below alone."""
         return math.isinf(self.scale.high)
 
+    @property
+    def mostly_noise(self) -> bool:
+        """Whether an update gains but a small part of what one without noise would, beyond doubt."""
+        return self.gain.high < SMALL_GAIN
+
+    def gain_of(self, batch: float) -> Within:
+        """The share that an update on so many samples gains of what one without noise would."""
+        return _gain(_over(self.scale, batch, self.population))
+
     def draw(self) -> go.Figure:
         """What an update gains, over the size of its batch."""
         figure = plot.figure(
@@ -113,7 +127,7 @@ class NoiseReading(Reading):
             f"({self.gain.low:.1%} to {self.gain.high:.1%}).",
         )
         sizes = np.unique(np.geomspace(1, max(self.population, 2), 60).round()).tolist()
-        gains = [_gain(_over(self.scale, size, self.population)) for size in sizes]
+        gains = [self.gain_of(size) for size in sizes]
         plot.line_with_spread(
             figure,
             sizes,
@@ -172,7 +186,7 @@ class NoiseReading(Reading):
 
 @dataclass(frozen=True, kw_only=True)
 class Noise:
-    """Gradients of batches and of single samples, and a Hessian-vector product for each batch."""
+    """Gradients of batches and of single samples, and a few Hessian-vector products."""
 
     reads: ClassVar[type[Reading]] = NoiseReading
     curvature: ClassVar[bool] = True
@@ -184,7 +198,7 @@ class Noise:
         rows = _gradients(view, batches)
         products = _products(rows, rows)
         by_batches = gradient_noise(products, counts, population=population)
-        curved = gradient_noise(_products(rows, _times_hessian(view, rows)), counts, population=population)
+        curved = _curved(view, rows, counts)
         singles, way = _singles(view, batches)
         by_samples = None if singles is None else gradient_noise(singles, np.ones(len(singles)), population=population)
         noise = by_batches if by_samples is None or by_samples.trace.count < counts.sum() else by_samples
@@ -246,10 +260,15 @@ def _gradients(view: View, batches: list[Batch]) -> Tensor:
     return torch.stack(view.problem.ranks.spread(gradient, enumerate(batches)))
 
 
-def _times_hessian(view: View, rows: Tensor) -> Tensor:
-    """H times each gradient, shape (m, n)."""
-    view.gradient_evaluations += 2 * len(view.blocks) * len(rows)
-    return view.finest.block(rows.to(view.finest.dtype))
+def _curved(view: View, rows: Tensor, counts: Floats) -> GradientNoise:
+    """Signal and noise in units of the curvature: G·HG and tr HΣ."""
+    parts = np.array_split(np.arange(len(counts)), min(PRODUCTS, len(counts)))
+    sizes = np.array([counts[part].sum() for part in parts])
+    wide = rows.to(view.finest.dtype)
+    shares = [wide.new_tensor(counts[part] / size) for part, size in zip(parts, sizes, strict=True)]
+    fewer = torch.stack([share @ wide[part] for part, share in zip(parts, shares, strict=True)])
+    view.gradient_evaluations += 2 * len(view.blocks) * len(fewer)
+    return gradient_noise(_products(fewer, view.finest.block(fewer)), sizes, population=view.problem.data.samples)
 
 
 def _singles(view: View, batches: list[Batch]) -> tuple[Floats | None, str | None]:
