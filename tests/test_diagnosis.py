@@ -92,7 +92,8 @@ def test_the_prescription_cures(cause: Cause, specimen: Made) -> None:
         sample = problem.data.sample(512, chunk=256, seed=1)
         for branch in (treated, as_it_is):
             walk(branch, 50, order=11)
-        assert treated.mean_loss(sample) < 0.9 * min(as_it_is.mean_loss(sample), problem.mean_loss(sample))
+        otherwise = [loss for loss in (as_it_is.mean_loss(sample), problem.mean_loss(sample)) if math.isfinite(loss)]
+        assert treated.mean_loss(sample) < 0.9 * min(otherwise)
 
 
 @pytest.mark.parametrize("specimen", [specimens.healthy, specimens.bowl], ids=name)

@@ -28,6 +28,7 @@ from unstuck.remedies.add_normalization import AddNormalization
 from unstuck.remedies.clip_gradient import ClipGradient
 from unstuck.remedies.cross_entropy import CrossEntropy
 from unstuck.remedies.decay_learning_rate import DecayLearningRate
+from unstuck.remedies.early_stop import EarlyStop
 from unstuck.remedies.escape_saddle import EscapeSaddle
 from unstuck.remedies.larger_batch import LargerBatch
 from unstuck.remedies.layerwise_scaling import LayerwiseScaling
@@ -35,6 +36,8 @@ from unstuck.remedies.lower_learning_rate import LowerLearningRate
 from unstuck.remedies.normalize_inputs import NormalizeInputs
 from unstuck.remedies.raise_learning_rate import RaiseLearningRate
 from unstuck.remedies.recalibrate_batch_norm import RecalibrateBatchNorm
+from unstuck.remedies.reduce_regularization import ReduceRegularization
+from unstuck.remedies.regularize import Regularize
 from unstuck.remedies.reinitialize import Reinitialize
 from unstuck.remedies.scale_rate_with_warm_up import ScaleRateWithWarmUp
 from unstuck.remedies.shuffle import Shuffle
@@ -62,6 +65,9 @@ REMEDIES: tuple[Remedy, ...] = (
     ScaleRateWithWarmUp(factor=4.0, warm_up=50),
     LargerBatch(factor=4),
     SmallerBatch(factor=4, rule="square-root"),
+    Regularize(decay=0.1),
+    ReduceRegularization(factor=0.1),
+    EarlyStop(updates=1),
     ClipGradient(norm=0.1),
     AddMomentum(momentum=0.9),
     WeightAveraging(decay=0.99),

@@ -30,7 +30,7 @@ def problem(momentum: float = 0.0) -> Problem:
 def test_walks_as_if_it_had_been_built_with_momentum() -> None:
     treated = AddMomentum(momentum=0.8).apply(problem().branch())
     built = problem(momentum=0.8).branch()
-    assert walk(treated, 7).curve[1:] == walk(built, 7).curve[1:]
+    assert walk(treated, 7, cosines=True).curve[1:] == walk(built, 7, cosines=True).curve[1:]
     assert [group["lr"] for group in treated.optimizer.param_groups] == [0.01, 0.1]
 
 
