@@ -7,6 +7,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from unstuck.methods.batch import GhostBatchNorm1d
+from unstuck.surgery.normalization_layers import BatchRenorm
+
 SAMPLES, FEATURES, CLASSES = 40, 6, 3
 
 Build = Callable[[], nn.Module]
@@ -34,6 +37,12 @@ def perceptron(*between: Callable[[], nn.Module]) -> Build:
         return nn.Sequential(first, *(part() for part in between), nn.Tanh(), nn.Linear(5, CLASSES)).double()
 
     return build
+
+
+def ghosts() -> nn.Module:
+    layer = GhostBatchNorm1d(5)
+    layer.ghost = 4
+    return layer
 
 
 class Images(nn.Module):
@@ -111,6 +120,8 @@ MODELS: dict[str, Build] = {
     "batch norm, plain": perceptron(lambda: nn.BatchNorm1d(5, affine=False, track_running_stats=False)),
     "batch norm of images": Images,
     "batch norm in eval mode": perceptron(lambda: nn.BatchNorm1d(5).eval()),
+    "ghost batches": perceptron(ghosts),
+    "batch renormalization": perceptron(lambda: BatchRenorm(5, plain=10)),
     "layer norm": perceptron(lambda: nn.LayerNorm(5)),
     "buffers of its own": perceptron(Watching),
     "mean subtracted": perceptron(MeanSubtracted),

@@ -23,7 +23,7 @@ from unstuck.methods.schedule import Constant, Schedule
 from unstuck.methods.update import Rule, Setting, stack, start, step
 from unstuck.untouched import derived_seed, generators_kept, in_mode, seed_all
 
-LOOK_EVERY = 64
+LOOK_EVERY = 128
 """Updates between looks at whether any network is left (each look waits for the device)."""
 
 NUMBERS = 2**21
@@ -148,7 +148,8 @@ def train_fleet(
         inputs, targets = inputs.to(network.device), targets.to(network.device)
         crews = _crews(members, loss)
         rehearsals = [
-            rehearse(network, crew.loss, inputs, targets, members[crew.places[0]].batch_size) for crew in crews
+            rehearse(network, crew.loss, inputs, targets, [members[place].batch_size for place in crew.places])
+            for crew in crews
         ]
         network = network.training_only(frozenset[str]().union(*(rehearsal.reached for rehearsal in rehearsals)))
         rows, others = _built(network, build, members)

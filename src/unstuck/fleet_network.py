@@ -6,10 +6,10 @@ Lecture chapters 2 and 5.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, get_args
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +23,8 @@ SampleLoss = Callable[[Tensor, Tensor], Tensor]
 """(outputs, targets) → the loss of each sample, shape (samples,)."""
 
 Named = dict[str, Tensor]
+
+BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
 
 AGREEMENT = 1e-3
 """Relative difference at which losses or gradients of networks run together are not those of each alone."""
@@ -56,7 +58,7 @@ class CountedBatchNorm(nn.Module):
     running_var: Tensor | None
     num_batches_tracked: Tensor | None
 
-    def __init__(self, like: nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d) -> None:
+    def __init__(self, like: BatchNorm) -> None:
         super().__init__()
         self.weight, self.bias = like.weight, like.bias
         for name in ("running_mean", "running_var", "num_batches_tracked"):
@@ -88,10 +90,10 @@ class CountedBatchNorm(nn.Module):
 
 
 def _exchanged(module: nn.Module) -> nn.Module:
-    """The module with its linear layers and batch normalizations exchanged, in place where it holds them."""
+    """The module with torch's own linear layers and batch normalizations exchanged, in place where it holds them."""
     if type(module) is nn.Linear:
         return TurnedLinear(module)
-    if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d):
+    if isinstance(module, BatchNorm) and type(module) in get_args(BatchNorm):
         return CountedBatchNorm(module)
     for name, child in module.named_children():
         setattr(module, name, _exchanged(child))
@@ -248,8 +250,17 @@ class Rehearsal:
     filled: bool
 
 
-def rehearse(network: Network, loss: SampleLoss, inputs: Tensor, targets: Tensor, batch_size: int) -> Rehearsal:
-    """Run the model forth and back on the first batch, alone and beside another; nothing of it is changed.
+def rehearse(
+    network: Network, loss: SampleLoss, inputs: Tensor, targets: Tensor, batch_sizes: Sequence[int]
+) -> Rehearsal:
+    """Run the model forth and back on a first batch, alone and beside another; nothing of it is changed.
+
+    Args:
+        network: of the model.
+        loss: of each sample.
+        inputs: of all samples.
+        targets: of all samples.
+        batch_sizes: of the members, ascending. One member needs nobody beside it, and equal batches are not filled up.
 
     Raises:
         InputError: the loss is not one of samples, or depends on no trained parameter.
@@ -264,7 +275,8 @@ def rehearse(network: Network, loss: SampleLoss, inputs: Tensor, targets: Tensor
 
     leaves = network.leaves(row.clone())
     own = {leaf.untyped_storage().data_ptr() for leaf in leaves.values()}
-    batch = inputs[:batch_size], targets[:batch_size]
+    smallest = batch_sizes[0]
+    batch = inputs[:smallest], targets[:smallest]
     with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
         alone = network.loss(loss, leaves, {name: tensor.clone() for name, tensor in others.items()}, *batch)
     if not alone.requires_grad:
@@ -272,14 +284,18 @@ def rehearse(network: Network, loss: SampleLoss, inputs: Tensor, targets: Tensor
     slopes = torch.autograd.grad(alone, list(leaves.values()), allow_unused=True)
     reached = frozenset(name for name, slope in zip(leaves, slopes, strict=True) if slope is not None)
     found = torch.cat([tensor.reshape(-1) for tensor in (alone, *slopes) if tensor is not None])
-    many = network.training_only(reached).for_many()
-    shares = (torch.arange(batch_size + 1, device=row.device) < batch_size).to(row.dtype) / batch_size
-    filled_up = (inputs[: batch_size + 1], targets[: batch_size + 1], shares)
+    is_found = partial(_is_found_beside, found, network.training_only(reached), loss)
+    shares = (torch.arange(smallest + 1, device=row.device) < smallest).to(row.dtype) / smallest
+    together = len(batch_sizes) > 1 and is_found(*batch)
     return Rehearsal(
         reached=reached,
-        numbers=sum(numbers for place, numbers in kept.items() if place not in own) / batch_size,
-        together=_is_found_beside(found, many, loss, *batch),
-        filled=len(inputs) > batch_size and _is_found_beside(found, many, loss, *filled_up),
+        numbers=sum(numbers for place, numbers in kept.items() if place not in own) / smallest,
+        together=together,
+        filled=(
+            together
+            and batch_sizes[-1] > smallest
+            and is_found(inputs[: smallest + 1], targets[: smallest + 1], shares)
+        ),
     )
 
 
@@ -294,7 +310,7 @@ def _is_found_beside(found: Tensor, network: Network, loss: SampleLoss, *batch: 
     twice = {name: torch.stack([tensor, tensor]) for name, tensor in others.items()}
     batches = [torch.stack([data, data]) for data in batch]
     try:
-        losses = vmap(partial(network.loss, loss))(leaves, twice, *batches)
+        losses = vmap(partial(network.for_many().loss, loss))(leaves, twice, *batches)
         slopes = torch.autograd.grad(losses.sum(), list(leaves.values()))
     except (RuntimeError, ValueError):
         return False
