@@ -1,5 +1,4 @@
-"""Steps of a walk, recorded: inner products over each parameter tensor, and some of its entries one by one.
-"""
+"""Steps of a walk, recorded: inner products over each parameter tensor, and some of its entries one by one."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Which layers feed an activation: the tensors of one forward pass, followed from layer to layer.
-"""
+"""Which layers feed an activation: the tensors of one forward pass, followed from layer to layer."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Feature normalization of a problem's inputs: which tensor and which axis, and the model behind it.
-"""
+"""Feature normalization of a problem's inputs: which tensor and which axis, and the model behind it."""
 
 from __future__ import annotations
 

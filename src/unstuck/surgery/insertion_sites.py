@@ -1,5 +1,4 @@
-"""Which layers of a model qualify for a normalization, and why the others do not.
-"""
+"""Which layers of a model qualify for a normalization, and why the others do not."""
 
 from __future__ import annotations
 
