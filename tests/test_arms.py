@@ -14,6 +14,7 @@ from tests.untouched import assert_untouched
 from torch import nn
 
 from unstuck import specimens
+from unstuck.data import Data
 from unstuck.horizon import ORDERS, SHORTEST
 from unstuck.problem import Problem
 from unstuck.remedies.cross_entropy import CrossEntropy
@@ -192,9 +193,10 @@ def test_they_see_them_in_the_same_order() -> None:
         plain = where.problem.branch(where.snapshot)
         drawn = plain.data.order(order)
         branch = where.problem.branch(where.snapshot)
-        joined = (
-            tuple(torch.cat(part) for part in zip(*(next(drawn) for _ in range(4)), strict=True)) for _ in range(99)
-        )
+        large = [
+            tuple(torch.cat(part) for part in zip(*(next(drawn) for _ in range(4)), strict=True)) for _ in range(9)
+        ]
+        joined = Data(large).order(0)
         for _ in range(4):  # H of four large batches, a tail of one, and H once more
             walk(branch, 1, batches=joined)
         walk(branch.branch(), 1, batches=joined)

@@ -154,8 +154,8 @@ def _stop(folder: Path) -> None:
             raise KeyboardInterrupt
 
     recipe = Recipe(updates=40, rate=0.5, seed=1)
-    course = Course.of(load(f"{folder / 'targets.py'}:good"), recipe, target="targets.py:good")
-    course.write_to(folder / "stopped", every=20)
+    course = Course.of(load(f"{folder / 'targets.py'}:good"), recipe, target="targets.py:good", every=20)
+    course.write_to(folder / "stopped")
     with pytest.raises(Interrupted):
         walked(course, watcher=press_control_c)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+import random
 from typing import Any
 
 import pytest
@@ -163,6 +164,27 @@ def test_a_spoiled_batch_ends_the_walk_and_is_named(accumulate: int, update: int
     assert len(run.curve) <= update + CHECK_EVERY
     assert run.suspect is not None
     assert torch.equal(run.suspect[1], targets[15:20])
+
+
+def test_a_suspect_is_the_batch_as_it_was_also_where_samples_are_drawn_at_random() -> None:
+    inputs, targets = zoo.table()
+    inputs[17, 2] = math.nan
+    seen: list[Tensor] = []
+
+    class Augmented(TensorDataset):
+        def __getitem__(self, index: int) -> Any:
+            sample, target = super().__getitem__(index)  # type: ignore[no-untyped-call]
+            return sample + torch.randn(()) + random.random(), target
+
+    def noting(model: nn.Module, batch: Any) -> Tensor:
+        seen.append(batch[0])
+        return nn.functional.cross_entropy(model(batch[0]), batch[1])
+
+    loader = DataLoader(Augmented(inputs, targets), batch_size=zoo.BATCH)
+    run = walk(zoo.problem(zoo.perceptron, train=loader, loss=None, step=noting).branch(), 40, order=3)
+    assert run.broke_at is not None
+    assert run.suspect is not None
+    assert content(run.suspect[0]) == content(seen[run.broke_at])
 
 
 def test_a_gradient_that_is_not_finite_ends_the_walk() -> None:

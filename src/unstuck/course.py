@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from unstuck.check import check
-from unstuck.checkpoint import EVERY, Checkpoint, Record
-from unstuck.data import Batch, fingerprint
+from unstuck.checkpoint import Checkpoint, Record
+from unstuck.data import Order, fingerprint
 from unstuck.errors import InputError
 from unstuck.prescription import Prescription
 from unstuck.problem import Problem
@@ -59,7 +59,7 @@ class Course:
     origin: Mapping[str, Any]
     notes: tuple[str, ...]
     threads: int
-    every: int = EVERY
+    every: int
     record: Record | None = None
     curve: list[Update] = field(default_factory=list)
     broke_at: int | None = None
@@ -75,6 +75,7 @@ class Course:
         prescription: Prescription | None = None,
         *,
         target: str | None = None,
+        every: int = 0,
     ) -> Course:
         """Make a training ready.
 
@@ -83,9 +84,11 @@ class Course:
             recipe: for how long, and with which methods.
             prescription: with which remedies; not beside methods.
             target: where the problem comes from.
+            every: updates between checkpoints, where it is written down.
 
         Raises:
-            InputError: the problem cannot be trained as it was handed over, or what is asked for does not fit it.
+            InputError: the problem cannot be trained as it was handed over, what is asked for does not fit it, or its
+                state is of a kind that no checkpoint can keep.
         """
         check(problem)
         if prescription is not None and recipe.methods:
@@ -101,7 +104,7 @@ class Course:
                 f"the prescription is applied after {prescription.from_update} updates, and the training ends after "
                 f"{made.updates}; train for more"
             )
-        return Course(
+        course = Course(
             problem=problem,
             branch=made.problem,
             recipe=made.recipe,
@@ -110,7 +113,11 @@ class Course:
             origin=origin_of(problem, target),
             notes=made.notes,
             threads=threads_for(made.problem),
+            every=every,
         )
+        if every:
+            course.checkpoint().check_readable()
+        return course
 
     @property
     def seconds(self) -> float:
@@ -132,22 +139,18 @@ class Course:
             seconds=self.seconds,
         )
 
-    def write_to(self, folder: Path, *, every: int = EVERY) -> None:
+    def write_to(self, folder: Path) -> None:
         """Write it down in a folder, from its beginning on; of several processes the first one does.
 
         Raises:
-            InputError: the folder holds a training already, or the state is of a kind that cannot be kept.
+            InputError: the folder holds a training already.
         """
-        self.every = every
         with self.branch.ranks.together():
             if self.branch.ranks.rank == 0:
                 self.record = Record(folder)
-                first = self.checkpoint() if every else None
-                if first is not None:
-                    first.check_readable()
                 self.record.start(self.recipe.toml())
-                if first is not None:
-                    self.record.keep(first)
+                if self.every:
+                    self.record.keep(self.checkpoint())
 
     def go_on_from(self, checkpoint: Checkpoint, made: list[Update]) -> None:
         """Take up the state of a checkpoint, after the updates that were made until then."""
@@ -187,7 +190,7 @@ class Course:
     def _seed(self) -> int:
         return self.recipe.seed or 0
 
-    def _batches(self) -> Iterator[Batch]:
+    def _batches(self) -> Order:
         skip = (len(self.curve) - self._turned) * self.branch.accumulate
         return self.branch.data.order(self._seed, skip=skip)
 

@@ -226,7 +226,8 @@ class Data:
         part = _parting(self._sampler(0, 0, all_parts=False))
         return len(first[0]) * (1 if part is None or ranks().size == 1 else part.num_replicas)
 
-    def _fetch(self, drawn: Any) -> Batch:
+    def read(self, drawn: Any) -> Batch:
+        """The batch of indices that were drawn; one that was recorded is itself."""
         if not self.indexed:
             return drawn
         loader: Any = self.loader
@@ -243,7 +244,7 @@ class Data:
                 "look at the data set's __getitem__ and the loader's collate_fn"
             ) from error
 
-    def order(self, seed: int, *, skip: int = 0) -> Iterator[Batch]:
+    def order(self, seed: int, *, skip: int = 0) -> Order:
         """Batches without end, epoch after epoch, in the order that ``seed`` gives.
 
         A loader that always gives the same order is started at another place of it for each seed: the same
@@ -253,11 +254,13 @@ class Data:
             seed: decides the order.
             skip: batches that are passed over; they are drawn, and their samples are not read.
         """
+        return Order(self, self._endless(seed, skip))
+
+    def _endless(self, seed: int, skip: int) -> Iterator[Any]:
         start = 0 if self.order_varies else derived_seed(seed) * bool(seed) % self._starts
         for epoch in itertools.count():
             batches = self._drawn(seed, epoch, start=start)
-            for drawn in batches[skip:]:
-                yield self._fetch(drawn)
+            yield from batches[skip:]
             skip = max(0, skip - len(batches))
             start = 0
 
@@ -279,7 +282,7 @@ class Data:
         order = torch.randperm(len(indices), generator=generator, device="cpu").tolist()[:count]
         chosen = [indices[position] for position in order]
         with seeded(derived_seed(seed, 4)):
-            return tuple(self._fetch(part) for part in _even(chosen, chunk))
+            return tuple(self.read(part) for part in _even(chosen, chunk))
 
     def whole(self, *, chunk: int) -> Iterator[Batch]:
         """Every sample once, in the data set's own order, in even batches of at most ``chunk``."""
@@ -287,7 +290,7 @@ class Data:
             yield from self._recorded
             return
         for part in _even(self._members(), chunk):
-            yield self._fetch(part)
+            yield self.read(part)
 
     def _members(self) -> Sequence[Any]:
         """The indices that the sampler draws from: a part of the data set where the loader splits it."""
@@ -297,6 +300,25 @@ class Data:
             return range(len(loader.dataset))
         with seeded(0):
             return sorted(set(itertools.islice(sampler, len(loader.dataset))))
+
+
+class Order(Iterator[Batch]):
+    """The batches of a loader, one after the other.
+
+    Attributes:
+        data: whose they are.
+        drawn: what the last one was drawn as, by which ``data.read`` gives it again: a few numbers, where the batch
+            itself may be large.
+    """
+
+    def __init__(self, data: Data, drawn: Iterator[Any]) -> None:
+        self.data = data
+        self._coming = drawn
+        self.drawn: Any = None
+
+    def __next__(self) -> Batch:
+        self.drawn = next(self._coming)
+        return self.data.read(self.drawn)
 
 
 def _parting(sampler: Any) -> DistributedSampler[Any] | None:

@@ -41,11 +41,12 @@ def taken_up(problem: Problem, folder: Path, asked: Recipe, *, target: str | Non
         _agreed(folder, stored, asked),
         None if prescribed is None else Prescription.of(prescribed),
         target=target,
+        every=settings["every"],
     )
     _check_length(folder, course, stored, checkpoint.snapshot.update)
     record = Record(folder)
     made, size = record.first(checkpoint.snapshot.update)
-    course.threads, course.every = settings["threads"], settings["every"]
+    course.threads = settings["threads"]
     course.go_on_from(checkpoint, made)
     with course.branch.ranks.together():
         if course.branch.ranks.rank == 0:

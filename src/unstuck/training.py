@@ -104,9 +104,9 @@ def train(
     """
     asked = {"updates": updates, "epochs": epochs, "seed": seed}
     recipe = (recipe or Recipe()).overridden({name: value for name, value in asked.items() if value is not None})
-    course = Course.of(problem, recipe, prescription)
+    course = Course.of(problem, recipe, prescription, every=0 if folder is None else every)
     if folder is not None:
-        course.write_to(Path(folder), every=every)
+        course.write_to(Path(folder))
     return walked(course, progress, watcher)
 
 

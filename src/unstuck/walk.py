@@ -13,7 +13,7 @@ import math
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import reduce
 from typing import Any
@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unstuck.data import Batch, map_tensors, tensors_of
+from unstuck.data import Batch, Order, map_tensors, tensors_of
 from unstuck.forward import Forward
 from unstuck.problem import Problem
 from unstuck.snapshot import Snapshot
@@ -83,6 +83,7 @@ class Walker:
     def __init__(self, branch: Problem) -> None:
         self._branch = branch
         self._ranks = branch.ranks
+        self._together = nullcontext if self._ranks.size == 1 else self._ranks.together
         self._device = branch.device
         self._forward = Forward(branch)
         self._autocast = branch.autocast()
@@ -92,6 +93,12 @@ class Walker:
         leaves = {id(p): p for p in (*branch.model.parameters(), *self._listed) if p.requires_grad}
         self._leaves = list(leaves.values())
 
+    def given(self, batches: Order) -> tuple[list[Batch], list[Any]]:
+        """The batches of one update, of this process's part of the data, and what they were drawn as."""
+        with self._together():
+            pairs = [(next(batches), batches.drawn) for _ in range(self._branch.accumulate)]
+        return [batch for batch, _ in pairs], [drawn for _, drawn in pairs]
+
     def gradients(self, batches: Sequence[Batch]) -> Tensor:
         """Fill ``.grad`` with the mean gradient over the batches; gives the mean loss, detached.
 
@@ -99,7 +106,7 @@ class Walker:
         """
         self._branch.optimizer.zero_grad(set_to_none=True)
         losses: list[Tensor] = []
-        with self._ranks.together():
+        with self._together():
             for batch in batches:
                 with self._autocast:
                     loss = self._forward(map_tensors(self._moved, batch))[0]
@@ -170,7 +177,7 @@ def walk(
     *,
     order: int = 0,
     start: int = 0,
-    batches: Iterator[Batch] | None = None,
+    batches: Order | None = None,
     sample: Sequence[Batch] = (),
     checkpoints: Iterable[int] = (),
     snapshots: Iterable[int] = (),
@@ -206,14 +213,14 @@ def walk(
     rates = [float(group["lr"]) for group in branch.optimizer.param_groups]
     with generators_kept(), in_mode(branch.model, branch.modes("training")):
         batches = batches or branch.data.order(order)
-        recent: deque[list[Batch]] = deque(maxlen=CHECK_EVERY)
+        recent: deque[list[Any]] = deque(maxlen=CHECK_EVERY)
         previous: list[Tensor] = []
         walker = Walker(branch)
         unknown = torch.full((), math.nan, device=branch.device)
         for count, seed in zip(range(updates), _seeds(order, start), strict=False):
             seed_all(seed)
-            given = _given(branch, batches)
-            recent.append(given)
+            given, drawn = walker.given(batches)
+            recent.append(drawn)
             if anneal:
                 _set_rates(branch, [rate * (1 - count / updates) for rate in rates])
             rate = float(branch.optimizer.param_groups[0]["lr"])
@@ -232,7 +239,8 @@ def walk(
                     told(made)
                 broke = _first_broken(made)
                 if broke is not None:
-                    suspect = _suspect(branch, recent[broke - start - done])
+                    seed_all(derived_seed(order, broke))
+                    suspect = _suspect(branch, [batches.data.read(each) for each in recent[broke - start - done]])
                     break
                 if done in evaluate:
                     evaluated.append((start + done, branch.mean_loss(sample)))
@@ -247,12 +255,6 @@ def _seeds(order: int, start: int) -> Iterator[int]:
     """The seed of each update; made some at a time, as between updates one takes ten times as long."""
     for first in itertools.count(start, CHECK_EVERY):
         yield from [derived_seed(order, number) for number in range(first, first + CHECK_EVERY)]
-
-
-def _given(branch: Problem, batches: Iterator[Batch]) -> list[Batch]:
-    """The batches of one update, of this process's part of the data."""
-    with branch.ranks.together():
-        return [next(batches) for _ in range(branch.accumulate)]
 
 
 def _suspect(branch: Problem, given: Sequence[Batch]) -> Batch:

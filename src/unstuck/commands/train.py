@@ -94,9 +94,9 @@ def train(
 
         asked = _asked(context.params, recipe)
         if resume is None:
-            course = _started(context, target or built_in(quiet), asked, prescription, device)
+            course = _started(context, target or built_in(quiet), asked, prescription, device, checkpoint_every)
             delivery = delivery.opened(course.problem.name) if speaks() else delivery
-            course.write_to(delivery.out or RUNS, every=checkpoint_every)
+            course.write_to(delivery.out or RUNS)
         else:
             course = _resumed(context, target, asked, resume, device)
         try:
@@ -124,13 +124,14 @@ def _asked(options: Mapping[str, Any], file: Path | None) -> Recipe:
 
 
 def _started(
-    context: typer.Context, target: str, asked: Recipe, prescription: Path | None, device: str | None
+    context: typer.Context, target: str, asked: Recipe, prescription: Path | None, device: str | None, every: int
 ) -> Course:
     """A new training."""
     from unstuck.course import Course
 
     prescribed = None if prescription is None else _prescription(prescription)
-    return Course.of(problem_of(target, device, context.call_on_close), asked, prescribed, target=target)
+    problem = problem_of(target, device, context.call_on_close)
+    return Course.of(problem, asked, prescribed, target=target, every=every)
 
 
 def _resumed(context: typer.Context, target: str | None, asked: Recipe, run: Path, device: str | None) -> Course:
