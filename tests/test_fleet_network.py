@@ -18,13 +18,15 @@ UNFILLED = ("recurrent", "mean subtracted", "ghost batches", "batch renormalizat
 def test_which_models_can_be_run_together(name: str) -> None:
     rehearsal = rehearse(Network.of(MODELS[name]()), cross_entropy, *table(), [8, 9])
     assert rehearsal.together == (name != "recurrent")
+    assert not rehearsal.random
     assert rehearsal.filled == (name not in UNFILLED)
     assert "unused" not in rehearsal.reached
 
 
-def test_dropout_is_not_run_together() -> None:
+def test_dropout_is_random_and_not_run_together() -> None:
     model = nn.Sequential(nn.Linear(FEATURES, 3), nn.Dropout(0.1)).double()
-    assert not rehearse(Network.of(model), cross_entropy, *table(), [8, 9]).together
+    rehearsal = rehearse(Network.of(model), cross_entropy, *table(), [8, 9])
+    assert (rehearsal.random, rehearsal.together) == (True, False)
 
 
 def test_a_rehearsal_counts_what_is_kept() -> None:

@@ -155,9 +155,7 @@ def train_fleet(
         rows, others = _built(network, build, members)
         losses = rows.new_full((len(members), updates), torch.nan)
         for crew, rehearsal in zip(crews, rehearsals, strict=True):
-            course = _Course(
-                network=network, loss=crew.loss, inputs=inputs, targets=targets, seeded=not rehearsal.together
-            )
+            course = _Course(network=network, loss=crew.loss, inputs=inputs, targets=targets, seeded=rehearsal.random)
             for group in _groups(crew, members, network.size, rehearsal):
                 at = group if len(group) > 1 else group[0]
                 part, rest = rows[at].clone(), {name: tensor[at].clone() for name, tensor in others.items()}
@@ -241,7 +239,7 @@ class _Course:
     """What the members of a group have in common.
 
     Attributes:
-        seeded: whether random masks may be drawn, which are then seeded before each update.
+        seeded: whether random masks are drawn, by a generator that is then seeded before each update.
     """
 
     network: Network

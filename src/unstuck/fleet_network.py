@@ -240,12 +240,14 @@ class Rehearsal:
     Attributes:
         reached: the trained parameters that the loss depends on.
         numbers: that are kept for the way back, per sample.
+        random: whether torch's generator is drawn from.
         together: whether networks can be run together, each giving what it gives alone.
         filled: whether that is so, too, where a batch is filled up with samples that have no share in the loss.
     """
 
     reached: frozenset[str]
     numbers: float
+    random: bool
     together: bool
     filled: bool
 
@@ -277,6 +279,7 @@ def rehearse(
     own = {leaf.untyped_storage().data_ptr() for leaf in leaves.values()}
     smallest = batch_sizes[0]
     batch = inputs[:smallest], targets[:smallest]
+    before = _random_state(row.device)
     with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
         alone = network.loss(loss, leaves, {name: tensor.clone() for name, tensor in others.items()}, *batch)
     if not alone.requires_grad:
@@ -286,10 +289,12 @@ def rehearse(
     found = torch.cat([tensor.reshape(-1) for tensor in (alone, *slopes) if tensor is not None])
     is_found = partial(_is_found_beside, found, network.training_only(reached), loss)
     shares = (torch.arange(smallest + 1, device=row.device) < smallest).to(row.dtype) / smallest
-    together = len(batch_sizes) > 1 and is_found(*batch)
+    random = not torch.equal(before, _random_state(row.device))
+    together = len(batch_sizes) > 1 and not random and is_found(*batch)
     return Rehearsal(
         reached=reached,
         numbers=sum(numbers for place, numbers in kept.items() if place not in own) / smallest,
+        random=random,
         together=together,
         filled=(
             together
@@ -299,11 +304,16 @@ def rehearse(
     )
 
 
+def _random_state(device: torch.device) -> Tensor:
+    """Where torch's own generator is, on the device on which masks would be drawn."""
+    return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
+
+
 def _is_found_beside(found: Tensor, network: Network, loss: SampleLoss, *batch: Tensor) -> bool:
     """Whether the model's loss and gradient are those that are found beside a model of half its parameters.
 
-    They are not with random masks, recurrent layers, or decisions that depend on values, which cannot be run so, nor on
-    filled batches where one sample's output depends on another's in a way that is not known here.
+    They are not with recurrent layers, or decisions that depend on values, which cannot be run so, nor on filled
+    batches where one sample's output depends on another's in a way that is not known here.
     """
     row, others = network.split(network.model)
     leaves = network.leaves(torch.stack([row, row / 2]))
