@@ -44,7 +44,7 @@ LAYERS = (
         *("recipe", "treatment", "checkpoint", "course", "resuming", "training"),
         "watch",
     ),
-    ("integrations", "study", "studies"),
+    ("integrations", "study", "studies", "ward"),
     ("__init__", "terminal", "delivery", "launch", "commands", "cli", "__main__"),
 )
 LEVEL = {entry: number for number, layer in enumerate(LAYERS) for entry in layer}

@@ -1,5 +1,7 @@
 """How a report looks: one offline page, for a file and a notebook. It knows types, no plug-in by name."""
 
 from unstuck.page.render import render, render_fragment
+from unstuck.page.scores import render_scores
+from unstuck.page.tables import Table
 
-__all__ = ["render", "render_fragment"]
+__all__ = ["Table", "render", "render_fragment", "render_scores"]

@@ -1,0 +1,15 @@
+"""Every kind of fault, by the lecture's chapters."""
+
+from unstuck.ward.fault import Fault
+from unstuck.ward.faults import batches, beyond, critical_points, losses, normalization, rates
+
+ALL: tuple[Fault, ...] = (
+    *critical_points.FAULTS,
+    *batches.FAULTS,
+    *rates.FAULTS,
+    *losses.FAULTS,
+    *normalization.FAULTS,
+    *beyond.FAULTS,
+)
+
+BY_KIND = {fault.kind: fault for fault in ALL}
