@@ -36,11 +36,11 @@ LAYERS = (
     ),
     ("fleet_network", "fleet", "view", "reading", "remedy", "cause"),
     ("probes", "specimens"),
-    ("remedies", "decision", "horizon", "trial", "plan", "comparison", "trial_figure", "jobs"),
+    ("remedies", "decision", "proof", "horizon", "trial", "plan", "comparison", "trial_figure", "proof_figure", "jobs"),
     ("causes",),
     ("exam", "prescription", "page", "report"),
     (
-        *("verdict", "diagnosis", "measuring"),
+        *("verdict", "proving", "diagnosis", "measuring"),
         *("recipe", "treatment", "checkpoint", "course", "resuming", "training"),
         "watch",
     ),

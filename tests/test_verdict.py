@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +13,9 @@ from unstuck import causes
 from unstuck.cause import Evidence, Finding, Judgement
 from unstuck.decision import Verdict
 from unstuck.numerics.statistics import Interval
+from unstuck.remedies.adaptive_optimizer import AdaptiveOptimizer
 from unstuck.remedies.add_momentum import AddMomentum
+from unstuck.remedies.add_normalization import AddNormalization
 from unstuck.remedies.cross_entropy import CrossEntropy
 from unstuck.remedies.decay_learning_rate import DecayLearningRate
 from unstuck.remedies.lower_learning_rate import LowerLearningRate
@@ -33,6 +36,8 @@ CAUSE_OF: dict[type[Any], str] = {
     RaiseLearningRate: "learning-rate-too-low",
     AddMomentum: "saddle-point",
     Reinitialize: "saddle-point",
+    AdaptiveOptimizer: "ill-conditioned",
+    AddNormalization: "vanishing-gradient",
 }
 
 START = 1.0
@@ -65,6 +70,12 @@ def trial(remedy: Any = None, end: float = START, verdict: Verdict | None = None
     )
 
 
+def opposite(remedy: Any, end: float) -> Trial:
+    """The arm of a remedy's opposite."""
+    verdict: Verdict = "better" if end <= START / 2 else "same" if end <= START else "worse"
+    return trial(remedy, end, verdict, arm="opposite")
+
+
 def finding(cause: str, score: float, **judged: Any) -> Finding:
     evidence = Evidence(reading="step", update=0, value=1.0, unit="", expected="", says=f"a sign of {cause}")
     judgement = Judgement(score=score, evidence=(evidence,), **judged)
@@ -84,6 +95,7 @@ def diagnosis(
 
 LOWER, DECAY, RAISE = LowerLearningRate(factor=0.1), DecayLearningRate(over=10), RaiseLearningRate(factor=10.0)
 MOMENTUM, AGAIN = AddMomentum(momentum=0.9), Reinitialize()
+PANACEAS = (AdaptiveOptimizer(rate=1e-3), AddNormalization())
 TRAIN, NORMALIZE, ENTROPY = TrainAllParameters(), NormalizeInputs(axis=1), CrossEntropy(outputs="probabilities")
 
 WELL = finding("healthy", 0.9)
@@ -131,6 +143,25 @@ class TestWinner:
         first, second = trial(AGAIN, 0.06), trial(MOMENTUM, 0.02)
         assert winner([trial(), first, second], signalled={"saddle-point"}, stuck=False) is first
 
+    @pytest.mark.parametrize("panacea", PANACEAS)
+    @pytest.mark.parametrize("stuck", [True, False])
+    def test_a_panacea_that_also_wins_does_not_name_the_cause(self, panacea: Any, stuck: bool) -> None:
+        specific, far_better = trial(LOWER, 0.5), trial(panacea, 0.01)
+        signalled = set() if stuck else {"learning-rate-too-high", CAUSE_OF[type(panacea)]}
+        for arms in ([trial(), specific, far_better], [trial(), far_better, specific]):
+            assert winner(arms, signalled=signalled, stuck=stuck) is specific
+
+    @pytest.mark.parametrize("panacea", PANACEAS)
+    def test_a_panacea_is_prescribed_where_nothing_else_cures(self, panacea: Any) -> None:
+        cure = trial(panacea, 0.2)
+        arms = [trial(), trial(LOWER, 0.9), cure]
+        assert winner(arms, signalled={CAUSE_OF[type(panacea)]}, stuck=False) is cure
+
+    def test_an_opposite_is_never_the_winner(self) -> None:
+        cure, other_way = trial(LOWER, 0.4), opposite(LOWER, 0.1)
+        assert winner([trial(), cure, other_way], signalled={"learning-rate-too-high"}, stuck=True) is cure
+        assert winner([trial(), other_way], signalled={"learning-rate-too-high"}, stuck=True) is None
+
     @pytest.mark.parametrize("lost", [1e13, math.inf])
     def test_cures_of_a_diverging_training_are_compared_with_its_start(self, lost: float) -> None:
         good, best = trial(LOWER, 0.45), trial(AGAIN, 0.01)
@@ -161,6 +192,28 @@ class TestVerdict:
         assert found.cause == "learning-rate-too-low"
         assert found.proof == "works-unproved"
         assert found.confidence <= 0.5
+
+    @pytest.mark.parametrize(
+        ("end", "proof"), [(1.3, "likely"), (0.9, "likely"), (0.5, "likely"), (0.25, "works-unproved")]
+    )
+    def test_a_cure_whose_opposite_helps_as_much_is_no_evidence_for_its_cause(self, end: float, proof: str) -> None:
+        cure = trial(LOWER, 0.2)
+        found = diagnosis([HIGH], [trial(), cure, opposite(LOWER, end)], [cure], stuck=True)
+        assert found.cause == "learning-rate-too-high"
+        assert found.proof == proof
+        assert ("opposite" in found.decided_by) is (proof == "works-unproved")
+        assert (found.confidence > 0.5) is (proof == "likely")
+
+    def test_the_opposite_of_another_remedy_says_nothing_of_this_one(self) -> None:
+        first, second = trial(NORMALIZE, 0.4), trial(LOWER, 0.1)
+        trials = [trial(), first, trial(), second, opposite(LOWER, 0.1)]
+        found = diagnosis([finding("unnormalized-inputs", 0.9, certain=True), HIGH], trials, [first, second])
+        assert found.proof == "likely"
+
+    def test_an_opposite_that_failed_did_not_help(self) -> None:
+        cure = trial(LOWER, 0.2)
+        failed = dataclasses.replace(opposite(LOWER, 0.2), verdict="failed")
+        assert diagnosis([HIGH], [trial(), cure, failed], [cure]).proof == "likely"
 
     def test_a_stronger_signal_makes_it_surer(self) -> None:
         cure = trial(LOWER, 0.2)
@@ -213,6 +266,22 @@ class TestVerdict:
     def test_a_certain_sign_whose_remedy_gained_nothing_is_not_the_cause(self) -> None:
         fact = finding("loss-mismatch", 0.9, certain=True)
         assert diagnosis([fact, WELL], [trial(), trial(ENTROPY, 0.95)]).cause == "healthy"
+
+    def test_a_certain_sign_is_not_refuted_by_a_remedy_that_failed(self) -> None:
+        fact = finding("broken-wiring", 0.95, certain=True)
+        failed = dataclasses.replace(trial(TRAIN, verdict="failed"), because="no parameters are left")
+        found = diagnosis([fact, WELL], [failed])
+        assert found.cause == "broken-wiring"
+        assert "train-all-parameters failed: no parameters are left" in found.decided_by
+
+    def test_a_gain_that_is_undecided_is_named(self) -> None:
+        unsure = dataclasses.replace(trial(LOWER, 0.6), undecided=True)
+        well = diagnosis([HIGH, WELL], [trial(), unsure])
+        stuck = diagnosis([HIGH, NOT_WELL], [trial(), unsure], stuck=True)
+        assert (well.cause, stuck.cause) == ("healthy", "unknown")
+        for found in (well, stuck):
+            assert "lower-learning-rate (40% of the excess loss)" in found.summary
+        assert well.confidence < diagnosis([HIGH, WELL], [trial(), trial(LOWER, 0.95)]).confidence
 
     def test_nothing_helps_is_unknown_and_names_two_candidates(self) -> None:
         findings = [HIGH, LOW, finding("saddle-point", 0.1), NOT_WELL]

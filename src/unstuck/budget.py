@@ -11,6 +11,9 @@ from dataclasses import dataclass
 DEFAULT_UPDATES = 2_000
 """Updates a diagnosis may walk, all arms together."""
 
+PROVING_UPDATES = 3 * DEFAULT_UPDATES
+"""The same, where its cause is to be proved: a third is for the diagnosis as it is without."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:

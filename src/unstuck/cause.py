@@ -46,6 +46,8 @@ class Judgement:
     """Whether a remedy of the cause can help here; False where the caller's code or data has to change."""
     from_update: int | None = None
     """The snapshot that explains the symptom, where it is not the first."""
+    unknown_because: str | None = None
+    """Why the readings, though they are there, do not tell."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,11 +72,29 @@ class Finding:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Mediator:
+    """The number through which a cause works.
+
+    Attributes:
+        says: what it is, as it stands in a sentence.
+        reads: the reading it is taken from.
+        value: takes it; NaN where it cannot be read.
+        rises: whether a cure lets it rise, or fall.
+    """
+
+    says: str
+    reads: type[Reading]
+    value: Callable[[Any], float]
+    rises: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class Cause:
     """One entry of the vocabulary: what it means, how it is judged, what is tried against it.
 
     Attributes:
         measure: what its trials are judged by.
+        mediator: what its remedy has to move before the loss follows; None where no probe reads it.
         fault: whether it is something to be cured.
         sick: problems that have it; well: problems that do not. Both are tests.
     """
@@ -85,6 +105,7 @@ class Cause:
     judge: Callable[..., Judgement]
     remedies: tuple[type[Remedy], ...] = ()
     measure: str = "train_loss"
+    mediator: Mediator | None = None
     fault: bool = True
     sick: tuple[Callable[[], Problem], ...] = field(default=(), repr=False)
     well: tuple[Callable[[], Problem], ...] = field(default=(), repr=False)
@@ -102,16 +123,16 @@ class Cause:
             given[name] = readings.get(kind)
             if given[name] is None and not optional:
                 because = f"the probe `{kind.probe}` gave no reading"
-                return self._found(Judgement(score=0.0), because)
-        return self._found(self.judge(**given), None)
+                return self._found(Judgement(score=0.0, unknown_because=because))
+        return self._found(self.judge(**given))
 
-    def _found(self, judgement: Judgement, because: str | None) -> Finding:
+    def _found(self, judgement: Judgement) -> Finding:
         return Finding(
             cause=self.slug,
             means=self.means,
             chapter=self.chapter,
             judgement=judgement,
-            unknown_because=because,
+            unknown_because=judgement.unknown_because,
         )
 
 

@@ -15,8 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
-from unstuck.budget import DEFAULT_UPDATES
-from unstuck.commands import ward as wards
+from unstuck.budget import DEFAULT_UPDATES, PROVING_UPDATES
 from unstuck.commands.options import JsonFile, OnDevice, Out, Quiet, Seed, Target, TargetOrBuiltIn, examples
 from unstuck.commands.train import EXAMPLES, train
 from unstuck.commands.work import INTERRUPTED, built_in, deliver, problem_of, say, working
@@ -68,6 +67,7 @@ def root(
     epilog=examples(
         "unstuck diagnose",
         "unstuck diagnose train.py:problem --budget 5000",
+        "unstuck diagnose train.py:problem --prove",
         "unstuck diagnose train.py:problem --check --json - | jq .diagnosis",
         "torchrun --nproc-per-node=2 -m unstuck diagnose train.py:problem",
     )
@@ -76,8 +76,19 @@ def diagnose(
     context: typer.Context,
     target: TargetOrBuiltIn = None,
     budget: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Updates that watching and trials may walk, all together.")
-    ] = DEFAULT_UPDATES,
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Updates that watching and trials may walk, all together. "
+            f"Left out: {DEFAULT_UPDATES}, with --prove {PROVING_UPDATES}.",
+            show_default=False,
+        ),
+    ] = None,
+    prove: Annotated[
+        bool,
+        typer.Option("--prove", help="Put the cause to the proof: doses, what moves first, the fault planted again."),
+    ] = False,
     seed: Seed = 0,
     device: OnDevice = None,
     jobs: Annotated[
@@ -100,7 +111,9 @@ def diagnose(
 
         problem = problem_of(target, device, context.call_on_close)
         try:
-            report = diagnosis.diagnose(problem, budget=budget, seed=seed, target=target, jobs=jobs, progress=progress)
+            report = diagnosis.diagnose(
+                problem, budget=budget, prove=prove, seed=seed, target=target, jobs=jobs, progress=progress
+            )
         except diagnosis.Interrupted as stop:
             report, interrupted = stop.report, True
         except diagnosis.Broken as stop:
@@ -151,7 +164,6 @@ def measure(
 
 
 app.command(epilog=EXAMPLES)(train)
-app.command(epilog=wards.EXAMPLES)(wards.ward)
 
 
 @app.command("report", epilog=examples("unstuck report unstuck-runs/problem-1"))

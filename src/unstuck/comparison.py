@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -66,7 +65,7 @@ class Comparison:
         self.arms += [
             Arm(name="remedy", treatment=(self._best(each.doses),), cause=each.cause) for each in self.plan.candidates
         ]
-        least = self.cost([UNTOUCHED, AGAIN, min(self.arms[2:], key=self._pace)])
+        least = self.cost([UNTOUCHED, AGAIN, min(self.arms[2:], key=self.pace)])
         looks = min(LOOKS, 1 + max(0, limit - self.spent - self.cost(self.arms)) // least)
         still_open = self.arms[2:]
         for look in range(1, looks + 1):
@@ -88,9 +87,7 @@ class Comparison:
         if opposite is None:
             return True
         arm = Arm(name="opposite", treatment=(opposite,), cause=won.cause)
-        # One that cannot be applied fails as soon as it is walked.
-        with suppress(Exception):
-            self.known[opposite] = dose_of(self.plan.ground, opposite)
+        self.know(opposite)  # one that cannot be applied fails as soon as it is walked
         if self.cost([arm]) > limit - self.spent:
             return False
         self.walk([arm])
@@ -114,17 +111,28 @@ class Comparison:
         )
         return (*walked, *self.plan.failures(self.measure))
 
+    def know(self, dose: Remedy) -> bool:
+        """Learn at which pace a dose walks; False where it cannot be applied."""
+        if dose not in self.known:
+            try:
+                self.known[dose] = dose_of(self.plan.ground, dose)
+            except Exception:  # noqa: BLE001 - a remedy may raise anything
+                return False
+        return True
+
     def cost(self, arms: Sequence[Arm]) -> int:
         """Updates that these arms take under three more orders."""
-        return updates_of(self.horizon, [self._pace(arm) for arm in arms])
+        return updates_of(self.horizon, [self.pace(arm) for arm in arms])
 
-    def _pace(self, arm: Arm) -> float:
+    def pace(self, arm: Arm) -> float:
+        """Its updates that see as many samples as one of the untouched arm."""
         return math.prod(self.known[remedy].pace for remedy in arm.treatment if remedy in self.known)
 
-    def walk(self, arms: Sequence[Arm]) -> None:
-        """Walk arms under three more orders each, from where they have got to."""
+    def walk(self, arms: Sequence[Arm], *, whole: bool = True) -> None:
+        """Walk arms under three orders, or three more; over the whole trunk, or one half."""
+        first = {arm: FIRST_ORDER.get(arm.name, 0) + len(self.runs.get(arm, ())) for arm in arms}
         tasks = [
-            Task(arm=arm, order=FIRST_ORDER.get(arm.name, 0) + len(self.runs.get(arm, ())) + more, horizon=self.horizon)
+            Task(arm=arm, order=first[arm] + more, horizon=self.horizon, whole=whole)
             for arm in arms
             for more in range(ORDERS)
         ]
@@ -135,9 +143,13 @@ class Comparison:
         found: list[ArmRun] = []
         for result in self.run(self.plan.ground, tasks):
             found.append(result)
-            self.spent += result.updates
-            self.told(result.updates)
+            self.account(result.updates)
         return found
+
+    def account(self, updates: int) -> None:
+        """Count what was walked, and tell of it."""
+        self.spent += updates
+        self.told(updates)
 
     def _best(self, doses: Sequence[Remedy]) -> Remedy:
         """The dose that is best over one half under one order, which no arm of the trial uses again."""
@@ -155,7 +167,7 @@ class Comparison:
             self._ends(UNTOUCHED),
             self._ends(AGAIN),
             [self._ends(arm) for arm in family],
-            start=self._start(),
+            start=self.start,
             lowers_rate=[any(remedy.lowers_rate for remedy in arm.treatment) for arm in family],
             level=level,
         )
@@ -170,7 +182,8 @@ class Comparison:
     def _ends(self, arm: Arm) -> Ends:
         return Ends(half=tuple(run.half for run in self.runs[arm]), full=tuple(run.full for run in self.runs[arm]))
 
-    def _start(self) -> float:
+    @property
+    def start(self) -> float:
         """The loss from which arms have to get down: where they began, or the best constant answer's."""
         start = self.runs[UNTOUCHED][0].curve[0][1]
         if self.ceiling is None or self.plan.ground.problem.restore is not None:
@@ -185,9 +198,8 @@ class Comparison:
         if cost == 1:
             return None
         taken = 2 * self.horizon * min(1.0, cost)
-        start = self._start()
-        before = [_loss_at(run, taken, start) for run in self.runs[UNTOUCHED]]
-        after = [_loss_at(run, taken / cost, start) for run in self.runs[arm]]
+        before = [_loss_at(run, taken, self.start) for run in self.runs[UNTOUCHED]]
+        after = [_loss_at(run, taken / cost, self.start) for run in self.runs[arm]]
         floor = min(0.0, *before, *after)
         return share(sum(before) / len(before), sum(after) / len(after), floor)
 

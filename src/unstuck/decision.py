@@ -17,6 +17,9 @@ SIGNIFICANT = 0.05
 MATERIAL = 0.2
 """Share of the untouched arm's excess loss that a cure removes at least."""
 
+EQUAL = 0.1
+"""Share of the best gain within which another counts as equal."""
+
 HOPELESS = 1e9
 """What a run scores that never had a finite loss."""
 
@@ -39,6 +42,8 @@ class Decision:
     """Share of the untouched arm's excess loss that this arm removed; negative where it added."""
     verdict: Verdict
     because: str
+    differences: tuple[float, ...] = ()
+    """What the interval is of, order by order; a run that went astray counts as having stayed where it was."""
     undecided: bool = False
     """The gain is material, but not beyond noise: more orders may decide."""
 
@@ -94,6 +99,7 @@ def decide(
             gain=share(_mean(reference.full), _mean(capped[1].full), lowest),
             verdict="reference",
             because="the same recipe under other data orders: the noise that a difference has to exceed",
+            differences=_differences(reference, capped[1]),
         )
     ]
     for number, ends in enumerate(treated):
@@ -108,9 +114,15 @@ def decide(
             lowers_rate=lowers_rate[number],
         )
         verdict, because, undecided = _ruined(untouched, ends, noise) or arm.verdict()
-        interval = paired[number].interval
         decisions.append(
-            Decision(interval=interval, gain=arm.removed, verdict=verdict, because=because, undecided=undecided)
+            Decision(
+                interval=paired[number].interval,
+                gain=arm.removed,
+                verdict=verdict,
+                because=because,
+                differences=_differences(reference, arm.treated),
+                undecided=undecided,
+            )
         )
     return tuple(decisions)
 
@@ -176,6 +188,10 @@ def _capped(ends: Ends, start: float) -> Ends:
         return value if math.isfinite(value) and value < start else start
 
     return Ends(half=tuple(map(cap, ends.half)), full=tuple(map(cap, ends.full)))
+
+
+def _differences(untouched: Ends, treated: Ends) -> tuple[float, ...]:
+    return tuple(before - after for before, after in zip(untouched.full, treated.full, strict=False))
 
 
 def _paired(untouched: Ends, treated: Ends) -> Paired:

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from unstuck import causes as all_causes
-from unstuck import plot, report, trial_figure
+from unstuck import plot, proof_figure, report, trial_figure
 from unstuck import probes as all_probes
-from unstuck.budget import Budget, Cost
+from unstuck.budget import DEFAULT_UPDATES, PROVING_UPDATES, Cost
 from unstuck.cause import Cause, Finding
 from unstuck.check import check
 from unstuck.comparison import Comparison
@@ -28,8 +28,10 @@ from unstuck.plan import Candidate, Plan
 from unstuck.probes.outputs import OutputsReading
 from unstuck.problem import Problem
 from unstuck.progress import Progress, silent
+from unstuck.proof import Proof
+from unstuck.proving import Proving
 from unstuck.ranks import ranks
-from unstuck.reading import Readings
+from unstuck.reading import Measured, Readings
 from unstuck.remedy import Remedy
 from unstuck.report import Report
 from unstuck.snapshot import Snapshot
@@ -71,6 +73,7 @@ def diagnose(
     problem: Problem,
     *,
     budget: int | None = None,
+    prove: bool = False,
     seed: int = 0,
     probes: Sequence[type[Any]] = all_probes.ALL,
     causes: Sequence[Cause] = all_causes.ALL,
@@ -82,7 +85,8 @@ def diagnose(
 
     Args:
         problem: the training; nothing of it is changed.
-        budget: updates that observation and trials may walk together; default 2,000.
+        budget: updates that observation and trials may walk together; default 2,000, to prove 6,000.
+        prove: put the cause to the proof as well, with two thirds of the budget; the diagnosis is that of the other.
         seed: decides samples, data orders and masks; the same seed gives the same diagnosis.
         probes: what may be measured.
         causes: what may be diagnosed.
@@ -103,11 +107,11 @@ def diagnose(
         )
     if jobs > 1 and ranks().size > 1:
         raise InputError("more than one job (--jobs) does not go with several processes (torchrun): run with one")
-    limit = Budget() if budget is None else Budget(updates=budget)
+    limit = budget or (PROVING_UPDATES if prove else DEFAULT_UPDATES)
     with generators_kept(*loader_generators(problem.train)):
         check(problem)
         with fixed_threads(threads_for(problem)):
-            case = _Case(problem, limit, seed, tuple(probes), tuple(causes), target, jobs, progress)
+            case = _Case(problem, limit, prove, seed, tuple(probes), tuple(causes), target, jobs, progress)
             try:
                 case.solve()
             except KeyboardInterrupt:
@@ -122,7 +126,8 @@ class _Case:
     """One diagnosis under way: what is known so far."""
 
     problem: Problem
-    budget: Budget
+    budget: int
+    prove: bool
     seed: int
     probes: tuple[type[Any], ...]
     causes: tuple[Cause, ...]
@@ -131,10 +136,15 @@ class _Case:
     progress: Progress
     record: Record = field(default_factory=lambda: Record(notes=[]))
     """Of the problem as it is; the treated one is examined on a record of its own."""
+    spent: list[Measured] = field(default_factory=list)
+    """Readings of treated problems, which are not in the report but for what they did cost."""
     findings: tuple[Finding, ...] = ()
-    trials: tuple[Trial, ...] = ()
+    rounds: list[tuple[Trial, ...]] = field(default_factory=list)
     won: tuple[Trial, ...] = ()
     """The winning trials, in the order of the prescription."""
+    cured: tuple[int, Comparison] | None = None
+    """The round that the first of them won, and its comparison."""
+    proofs: tuple[Proof, ...] = ()
     treated: tuple[tuple[Snapshot, Remedy], ...] = ()
     """Where each of them branched, and what it applied there."""
     stuck: bool = True
@@ -149,20 +159,31 @@ class _Case:
                 "the loader gives one order only: arms start at different places of it instead of being shuffled"
             )
         treated = self._round(self.problem.branch(), again=False)
-        if treated is not None and self.budget.updates - self.walked >= SHORTEST_WINDOW:
+        if treated is not None and self._left >= SHORTEST_WINDOW:
             self._round(treated, again=True)
         elif treated is not None:
-            self.record.notes.append(
-                f"a budget of {self.budget.updates} updates was too small to examine the treated problem once more"
-            )
+            self._too_small("examine the treated problem once more")
+        if self.prove and self.cured is not None:
+            self._prove(*self.cured)
         self.finished = True
+
+    @property
+    def _limit(self) -> int:
+        """Updates for all but the proof."""
+        return self.budget * DEFAULT_UPDATES // PROVING_UPDATES if self.prove else self.budget
+
+    @property
+    def _left(self) -> int:
+        return self._limit - self.walked
+
+    def _too_small(self, purpose: str) -> None:
+        self.record.notes.append(f"a budget of {self._limit} updates was too small to {purpose}")
 
     def _round(self, problem: Problem, *, again: bool) -> Problem | None:
         """Examine, judge and try, the certain signs first; the treated problem where something won."""
         self._tell("examining the treated problem" if again else "walking it as it is")
-        window = max(SHORTEST_WINDOW, round(WINDOW * self.budget.updates))
-        updates = min(window, self.budget.updates - self.walked)
-        record = Record(notes=self.record.notes) if again else self.record
+        updates = min(max(SHORTEST_WINDOW, round(WINDOW * self._limit)), self._left)
+        record = Record(notes=self.record.notes, made=self.spent) if again else self.record
         observation = first_look(problem, self.causes, self.probes, updates, seed=self.seed, record=record)
         self.walked += len(observation.run.curve)
         readings = record.readings
@@ -232,19 +253,17 @@ class _Case:
             sample=problem.data.sample(SAMPLE, chunk=BLOCK, seed=self.seed),
             seed=self.seed,
         )
-        left = self.budget.updates - self.walked
+        left = self._left
         plan = Plan.of(ground, candidates).within(round(ROUND * left))
         names = ", ".join(candidate.remedy for candidate in plan.candidates)
         horizon = plan.horizon(round(ROUND * left)) if plan.candidates else 0
         if not plan.candidates or plan.updates(horizon) > left:
-            self.trials += plan.failures(measure)
+            self.rounds.append(plan.failures(measure))
             if plan.candidates:
-                self.record.notes.append(
-                    f"a budget of {self.budget.updates} updates was too small to try {names} as well"
-                )
+                self._too_small(f"try {names} as well")
             return None
         outputs = readings.get(OutputsReading)
-        with self._runner(plan.ground) as run:
+        with self._runner(plan.ground, self.treated) as run:
             comparison = Comparison(
                 plan=plan,
                 horizon=horizon,
@@ -255,24 +274,39 @@ class _Case:
             )
             comparison.settle(left)
             won = winner(comparison.trials, signalled={f.cause for f in shortlist if f.signal}, stuck=stuck)
-            if won is not None and not comparison.oppose(won, left):
-                self.record.notes.append(
-                    f"a budget of {self.budget.updates} updates was too small to try the opposite of {won.remedy}"
-                )
-        self.trials += comparison.trials
+            if won is not None and not comparison.oppose(won, left) and not self.prove:
+                self._too_small(f"try the opposite of {won.remedy}")
+        self.rounds.append(comparison.trials)
         if won is None:
             return None
+        self.cured = self.cured or (len(self.rounds) - 1, comparison)
         self.won += (won,)
         self.treated += ((ground.snapshot, won.treatment[-1]),)
         return won.treatment[-1].apply(problem.branch(ground.snapshot))
 
+    def _prove(self, number: int, comparison: Comparison) -> None:
+        """Put the first winner's cause to the proof, with what is left of the whole budget."""
+        won, slug = self.won[0], str(self.won[0].cause)
+        comparison.told = self._told(f"proving {slug}")
+        proving = Proving(
+            comparison=comparison,
+            won=won,
+            cause=self._cause(slug),
+            probes=self.probes,
+            limit=comparison.spent + self.budget - self.walked,
+        )
+        with self._runner(comparison.plan.ground, ()) as comparison.run:
+            for proof in proving.elements():
+                self.proofs += (proof,)
+                self.rounds[number] = comparison.trials
+
     @contextmanager
-    def _runner(self, ground: Ground) -> Iterator[Runner]:
+    def _runner(self, ground: Ground, treated: Sequence[tuple[Snapshot, Remedy]]) -> Iterator[Runner]:
         """Where trials are walked: here, or on other processes that make the problem from its target."""
         if self.jobs == 1 or self.target is None:
             yield in_turn
             return
-        origin = Origin.of(ground, self.target, self.treated)
+        origin = Origin.of(ground, self.target, treated)
         with processes(self.jobs) as executor:
             yield on_processes(executor, origin)
 
@@ -284,28 +318,37 @@ class _Case:
         return told
 
     def _tell(self, doing: str) -> None:
-        self.progress(doing, min(0.99, self.walked / self.budget.updates))
+        self.progress(doing, min(0.99, self.walked / self.budget))
 
     def report(self) -> Report:
         """Everything known so far, as a report."""
+        trials = [trial for arms in self.rounds for trial in arms]
         diagnosis = verdict_of(
-            self.findings, self.trials, self.won, stuck=self.stuck, finished=self.finished, causes=self.causes
+            self.findings,
+            trials,
+            self.won,
+            stuck=self.stuck,
+            finished=self.finished,
+            causes=self.causes,
+            proofs=self.proofs,
         )
-        figures = {"trials": plot.stored(trial_figure.draw(self.trials))} if self.trials else {}
+        figures = {"trials": plot.stored(trial_figure.draw(trials))} if trials else {}
+        figures |= {name: plot.stored(figure) for name, figure in proof_figure.drawn(self.proofs).items()}
+        spent = [made.cost for made in (*self.record.made, *self.spent)] + [proof.cost for proof in self.proofs]
         ranked = sorted(self.findings, key=lambda f: (f.cause != diagnosis.cause, -f.score))
         document = report.document_of(
             self.problem,
             diagnosis,
             target=self.target,
             findings=ranked,
-            trials=self.trials,
+            trials=trials,
             prescription=prescription_of(self.won),
             readings=self.record.readings,
             figures=figures | report.drawn(self.record.readings),
             notes=self.record.notes,
             cost=Cost(
                 gradient_evaluations=self.walked * self.problem.accumulate
-                + sum(made.cost.gradient_evaluations for made in self.record.made),
+                + sum(each.gradient_evaluations for each in spent),
                 updates=self.walked,
                 seconds=time.perf_counter() - self.began,
             ),

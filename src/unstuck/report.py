@@ -17,6 +17,7 @@ from unstuck.cause import Evidence, Finding, Judgement
 from unstuck.errors import InputError
 from unstuck.prescription import Prescription
 from unstuck.problem import Problem
+from unstuck.proof import Proof
 from unstuck.reading import Measured, Readings, quantities
 from unstuck.trial import Trial
 
@@ -33,6 +34,8 @@ class Diagnosis:
     summary: str
     candidates: tuple[str, ...]
     decided_by: str
+    proofs: tuple[Proof, ...] = ()
+    """The elements of the proof, where one was asked for."""
 
 
 @dataclass(frozen=True)
@@ -261,6 +264,7 @@ def _trial(trial: Trial) -> dict[str, Any]:
         "half_per_seed": list(trial.half_per_seed),
         "mean": trial.mean,
         "interval": [trial.interval.low, trial.interval.high],
+        "differences": list(trial.differences),
         "gain": trial.gain,
         "gain_at_equal_cost": trial.gain_at_equal_cost,
         "verdict": trial.verdict,

@@ -13,16 +13,19 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal
 
+import torch
+
 from unstuck.data import Batch
-from unstuck.decision import Decision, Verdict
-from unstuck.errors import in_a_line
+from unstuck.decision import EQUAL, Decision, Verdict
+from unstuck.errors import InputError, in_a_line
 from unstuck.horizon import TAIL, own_updates
 from unstuck.numerics.statistics import Interval
 from unstuck.problem import Problem
 from unstuck.remedy import Remedy
-from unstuck.snapshot import Snapshot
+from unstuck.snapshot import Snapshot, state_of
 from unstuck.untouched import derived_seed
 from unstuck.walk import Run, walk
 
@@ -39,6 +42,8 @@ class Arm:
     name: ArmName
     treatment: tuple[Remedy, ...] = ()
     cause: str | None = None
+    replanted_at: int | None = None
+    """The update, of the untouched arm, at which the fault is put back; None where it is not."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +101,8 @@ class Trial:
     half_per_seed: tuple[float, ...]
     interval: Interval
     """Of the untouched arm's loss minus this one's: above zero this arm is better."""
+    differences: tuple[float, ...] = ()
+    """What the interval is of, order by order; a run that went astray counts as having stayed where it was."""
     gain: float
     """Share of the untouched arm's excess loss that this arm removed; negative where it added."""
     gain_at_equal_cost: float | None
@@ -116,6 +123,15 @@ class Trial:
     def drop(self) -> float:
         """How far below the untouched arm it ends on the average, a diverged run counting as having stayed."""
         return (self.interval.low + self.interval.high) / 2
+
+    def opposes(self, won: Trial) -> bool:
+        """Whether this is the arm of the other's opposite."""
+        return (self.arm, self.cause, self.remedy) == ("opposite", won.cause, won.remedy)
+
+
+def helps_as_much(opposite: Trial, won: Trial) -> bool:
+    """Whether a remedy's opposite does: then noise, or any change, would do, whatever the cause."""
+    return opposite.verdict != "failed" and opposite.drop >= (1 - EQUAL) * won.drop
 
 
 def trial_of(
@@ -142,6 +158,7 @@ def trial_of(
         per_seed=tuple(run.full for run in runs),
         half_per_seed=tuple(run.half for run in runs),
         interval=decision.interval,
+        differences=decision.differences,
         gain=decision.gain,
         gain_at_equal_cost=gain_at_equal_cost,
         verdict=decision.verdict,
@@ -183,6 +200,29 @@ def perform(ground: Ground, task: Task) -> ArmRun:
         return way.ended(failure=in_a_line(error))
 
 
+def replanted(treated: Problem, ground: Ground) -> Problem:
+    """The fault put back where the cure has got to: the problem's own recipe, at the weights of its treated branch.
+
+    Its optimizer begins without a state, its schedule where the ground is.
+
+    Raises:
+        InputError: the treated model is another network, which the problem's recipe does not fit.
+    """
+    if len(list(treated.model.parameters())) != len(list(ground.problem.model.parameters())):
+        raise InputError("the treated model is another network: it has other parameters")
+    branch, there = ground.problem.branch(ground.snapshot), state_of(treated)
+    for name, tensor in state_of(branch).items():
+        own = name.removeprefix("model.")
+        # A remedy may have put the model into another module, behind a standardization of its inputs, say.
+        found = [there[name]] if name in there else [there[other] for other in there if other.endswith(f".{own}")]
+        if len(found) != 1 or found[0].shape != tensor.shape:
+            raise InputError(f"the treated model is another network: {own} has no counterpart in it")
+        with torch.no_grad():
+            tensor.copy_(found[0])
+    branch.optimizer.state.clear()
+    return branch
+
+
 class _Way:
     """One arm under one order: how far it has come, and what was seen on the way."""
 
@@ -197,10 +237,17 @@ class _Way:
     def walked(self, branch: Problem) -> ArmRun:
         """Walk the branch along the trunk, and a tail from the end of each half."""
         self._stand_on(branch)
-        horizon = self._task.horizon
+        horizon, again = self._task.horizon, self._task.arm.replanted_at
         for begin in (0, horizon) if self._task.whole else (0,):
-            if not (self._trunk(begin, begin + horizon) and self._tail(begin + horizon)):
-                break
+            end = begin + horizon
+            places = {begin, end} if again is None or not begin < again < end else {begin, again, end}
+            for first, last in pairwise(sorted(places)):
+                if first == again:
+                    self._stand_on(replanted(self._branch, self._ground))
+                if not self._trunk(first, last):
+                    return self.ended()
+            if not self._tail(end):
+                return self.ended()
         return self.ended()
 
     def ended(self, failure: str | None = None) -> ArmRun:
@@ -217,7 +264,8 @@ class _Way:
     def _stand_on(self, branch: Problem) -> None:
         self._branch = branch
         self._pace = samples_per_update(self._ground.problem) / samples_per_update(branch)
-        self._batches = branch.data.order(self._order)
+        seen = self._spent["samples"] // branch.data.batch_size
+        self._batches = branch.data.order(self._order, skip=seen)
 
     def _trunk(self, begin: int, end: int) -> bool:
         """From one update to another, counted in those of the untouched arm; False where the loss broke."""

@@ -5,23 +5,27 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from unstuck.cause import Cause, Finding
+from unstuck.decision import EQUAL
 from unstuck.prescription import Gain, Prescription
+from unstuck.proof import Proof, proves
 from unstuck.report import Diagnosis
-from unstuck.trial import Trial
-
-EQUAL = 0.1
-"""Share of the best gain within which another cure counts as equal; then the least intervention is taken."""
+from unstuck.trial import Trial, helps_as_much
 
 UNKNOWN = "unknown"
+
+PROVED = 0.97
+"""Confidence in a cause of which every element of the proof has passed."""
 
 
 def winner(results: Sequence[Trial], *, signalled: Collection[str], stuck: bool) -> Trial | None:
     """Of the arms that cure, one whose cause shows its own signal, or any where the training is stuck.
 
-    Among equal cures, the cause with the least intervention; of one cause's remedies, the first.
+    A panacea names the cause only where no other remedy cures. Among equal cures, the cause with the least
+    intervention; of one cause's remedies, the first.
     """
-    cures = [trial for trial in results if trial.verdict == "better"]
+    cures = [trial for trial in results if trial.arm == "remedy" and trial.verdict == "better"]
     own = [trial for trial in cures if trial.cause in signalled] or (cures if stuck else [])
+    own = [trial for trial in own if not trial.treatment[-1].panacea] or own
     if not own:
         return None
     best = max(trial.drop for trial in own)
@@ -56,14 +60,18 @@ def verdict_of(
     stuck: bool,
     finished: bool,
     causes: Sequence[Cause],
+    proofs: Sequence[Proof] = (),
 ) -> Diagnosis:
-    """One diagnosis: the winner's cause; a certain sign that has no remedy; healthy; or unknown."""
+    """One diagnosis: the winner's cause; a certain sign that has no remedy; healthy; or unknown.
+
+    ``proofs`` are of the first winner's cause.
+    """
     faults = {cause.slug for cause in causes if cause.fault}
     ranked = [finding for finding in findings if finding.cause in faults]
     nearest = tuple(finding.cause for finding in ranked[:2])
     candidates = tuple(finding.cause for finding in ranked if finding.signal)
     if won:
-        return _cured(next(f for f in findings if f.cause == won[0].cause), won, candidates)
+        return _cured(next(f for f in findings if f.cause == won[0].cause), trials, won, candidates, proofs)
     if not finished:
         return Diagnosis(
             cause=UNKNOWN,
@@ -74,40 +82,56 @@ def verdict_of(
             decided_by="the interruption",
         )
     certain = [finding for finding in ranked if finding.judgement.certain and finding.signal]
-    untried = [finding for finding in certain if finding.cause not in {trial.cause for trial in trials}]
-    if untried:
-        return _certain(untried[0], candidates)
+    refuted = {trial.cause for trial in trials if trial.arm == "remedy" and trial.verdict != "failed"}
+    standing = [finding for finding in certain if finding.cause not in refuted]
+    if standing:
+        return _certain(standing[0], trials, candidates)
     if not stuck:
         return _healthy(findings, trials, candidates, causes)
     return _unknown(ranked, trials, nearest)
 
 
-def _cured(finding: Finding, won: Sequence[Trial], candidates: tuple[str, ...]) -> Diagnosis:
+def _cured(
+    finding: Finding,
+    trials: Sequence[Trial],
+    won: Sequence[Trial],
+    candidates: tuple[str, ...],
+    proofs: Sequence[Proof],
+) -> Diagnosis:
     steps = ", then ".join(trial.treatment[-1].says() for trial in won)
+    doubts = []
+    if not finding.signal:
+        doubts.append("without a signal of its own")
+    if any(trial.opposes(won[0]) and helps_as_much(trial, won[0]) for trial in trials):
+        doubts.append("whose opposite helps as much")
+    proved = proves(proofs)
+    if proved:
+        doubts = ["and what else follows from the cause"]
     return Diagnosis(
         cause=finding.cause,
-        confidence=round(0.55 + 0.4 * finding.score, 2) if finding.signal else 0.5,
-        proof="likely" if finding.signal else "works-unproved",
+        confidence=PROVED if proved else 0.5 if doubts else round(0.55 + 0.4 * finding.score, 2),
+        proof="proved" if proved else "works-unproved" if doubts else "likely",
         summary=f"{_sentence(finding)} What helps: {steps}. In the trial, {won[0].because}.",
         candidates=candidates,
-        decided_by=f"a trial of {won[0].remedy} under {len(won[0].per_seed)} data orders"
-        + ("" if finding.signal else ", without a signal of its own"),
+        decided_by=", ".join((f"a trial of {won[0].remedy} under {len(won[0].per_seed)} data orders", *doubts)),
+        proofs=tuple(proofs),
     )
 
 
-def _certain(finding: Finding, candidates: tuple[str, ...]) -> Diagnosis:
+def _certain(finding: Finding, trials: Sequence[Trial], candidates: tuple[str, ...]) -> Diagnosis:
+    failed = [trial for trial in trials if trial.cause == finding.cause]
+    untried = "the budget was too small to try a remedy"
+    if not finding.judgement.treatable:
+        untried = "no remedy can be tried for it without changing your code or data"
+    elif failed:
+        untried = f"its remedy {failed[0].remedy} failed: {failed[0].because}"
     return Diagnosis(
         cause=finding.cause,
         confidence=0.95,
         proof="likely",
         summary=f"{_sentence(finding)} {_capital(finding.judgement.advice)}".strip(),
         candidates=candidates,
-        decided_by="a certain sign; "
-        + (
-            "the budget was too small to try a remedy"
-            if finding.judgement.treatable
-            else "no remedy can be tried for it without changing your code or data"
-        ),
+        decided_by=f"a certain sign; {untried}",
     )
 
 
@@ -116,37 +140,52 @@ def _healthy(
 ) -> Diagnosis:
     well = [finding for finding in findings if finding.cause in {cause.slug for cause in causes if not cause.fault}]
     signs = [finding.cause for finding in findings if finding.signal and finding not in well]
-    tried = sorted({str(trial.remedy) for trial in trials if trial.remedy})
-    outcome = f"trying {', '.join(tried)} gained nothing material" if tried else "no remedy was tried"
-    advice = f" There were signs of {' and '.join(signs)}, but {outcome}."
+    tried, undecided = _tried(trials), _undecided(trials)
+    outcome = f"trying {', '.join(tried)} gained nothing beyond doubt" if tried else "no remedy was tried"
+    advice = f" There were signs of {' and '.join(signs)}, but {outcome}.{undecided}"
     facts = [finding for finding in findings if finding.signal and finding.judgement.certain]
     if facts and facts[0].judgement.evidence:
         advice += f" Worth a look all the same: {facts[0].judgement.evidence[0].says}."
+    decided_by = "the readings: the training is not stuck" if signs else "the readings: no cause shows a signal"
+    if tried:
+        decided_by = "trials whose gains could not be told from noise" if undecided else "trials that gained nothing"
     return Diagnosis(
         cause=well[0].cause if well else "healthy",
-        confidence=0.9 if not signs else 0.75 if tried else 0.5,
+        confidence=0.9 if not signs else 0.75 if tried and not undecided else 0.5,
         proof="likely",
         summary=f"{_sentence(well[0]) if well else 'Nothing is wrong.'}{advice if signs else ''}",
         candidates=candidates,
-        decided_by="trials that gained nothing"
-        if tried
-        else f"the readings: {'the training is not stuck' if signs else 'no cause shows a signal'}",
+        decided_by=decided_by,
     )
 
 
 def _unknown(ranked: Sequence[Finding], trials: Sequence[Trial], candidates: tuple[str, ...]) -> Diagnosis:
-    tried = sorted({str(trial.remedy) for trial in trials if trial.remedy})
-    what = f"none of the remedies tried helps ({', '.join(tried)})" if tried else "no remedy could be tried"
+    tried = _tried(trials)
+    what = f"none of the remedies tried helps for certain ({', '.join(tried)})" if tried else "no remedy could be tried"
     named = " and ".join(f"{finding.cause} (score {finding.score:.2f})" for finding in ranked[:2])
     nearest = f" Nearest are {named}." if named else ""
     return Diagnosis(
         cause=UNKNOWN,
         confidence=0.2,
         proof="unknown",
-        summary=f"The training is stuck, and {what}.{nearest} A larger budget, or the problem as it was "
-        "before training (`fresh`), would help to decide.",
+        summary=f"The training is stuck, and {what}.{nearest}{_undecided(trials)} A larger budget, or the problem as "
+        "it was before training (`fresh`), would help to decide.",
         candidates=candidates,
         decided_by="the evidence does not decide",
+    )
+
+
+def _tried(trials: Sequence[Trial]) -> list[str]:
+    return sorted({str(trial.remedy) for trial in trials if trial.arm == "remedy"})
+
+
+def _undecided(trials: Sequence[Trial]) -> str:
+    """A sentence about gains that were material and could not be told from noise; empty where there were none."""
+    gains = [f"{trial.remedy} ({trial.gain:.0%} of the excess loss)" for trial in trials if trial.undecided]
+    if not gains:
+        return ""
+    return (
+        f" Not told from the noise between data orders: the gain of {' and of '.join(gains)}; more orders would decide."
     )
 
 

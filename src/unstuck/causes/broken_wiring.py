@@ -9,7 +9,7 @@ model's code. References: pytorch/pytorch#14467; diagnosis procedures of Schoop 
 
 from __future__ import annotations
 
-from unstuck.cause import Cause, Evidence, Judgement
+from unstuck.cause import Cause, Evidence, Judgement, Mediator
 from unstuck.probes.wiring import WiringReading
 from unstuck.reading import History
 from unstuck.remedies.train_all_parameters import TrainAllParameters
@@ -68,6 +68,12 @@ BROKEN_WIRING = Cause(
     means="parameters that should learn and cannot",
     chapter=0,
     judge=judge,
+    mediator=Mediator(
+        says="the share of the trainable numbers that an update changes",
+        reads=WiringReading,
+        value=lambda wiring: wiring.coverage,
+        rises=True,
+    ),
     remedies=(TrainAllParameters,),
     sick=(half_wired,),
     well=(healthy,),

@@ -10,7 +10,7 @@ Occurs at the Edge of Stability; the lecture's chapter 3.
 
 from __future__ import annotations
 
-from unstuck.cause import Cause, Evidence, Judgement
+from unstuck.cause import Cause, Evidence, Judgement, Mediator
 from unstuck.probes.direction import DirectionReading
 from unstuck.probes.step import StepReading
 from unstuck.reading import History
@@ -88,6 +88,12 @@ LEARNING_RATE_TOO_HIGH = Cause(
     means="the steps bounce across the valley",
     chapter=3,
     judge=judge,
+    mediator=Mediator(
+        says="the present step over the longest that does not raise the loss",
+        reads=StepReading,
+        value=lambda step: 1 / step.critical_multiple,
+        rises=False,
+    ),
     remedies=(LowerLearningRate, DecayLearningRate),
     sick=(rate_too_high,),
     well=(healthy, bowl),

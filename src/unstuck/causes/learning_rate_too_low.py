@@ -9,7 +9,7 @@ size), a loss that is flat where the model is wrong. What to do: raise the rate.
 
 from __future__ import annotations
 
-from unstuck.cause import Cause, Evidence, Judgement
+from unstuck.cause import Cause, Evidence, Judgement, Mediator
 from unstuck.probes.direction import DirectionReading
 from unstuck.probes.gradient import GradientReading
 from unstuck.probes.step import StepReading
@@ -75,6 +75,12 @@ LEARNING_RATE_TOO_LOW = Cause(
     means="every step is a fraction of what it could be",
     chapter=3,
     judge=judge,
+    mediator=Mediator(
+        says="the multiple of the present step at which the loss is lowest",
+        reads=StepReading,
+        value=lambda step: step.best_multiple.value,
+        rises=False,
+    ),
     remedies=(RaiseLearningRate,),
     sick=(rate_too_low,),
     well=(healthy, bowl),

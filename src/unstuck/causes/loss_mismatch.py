@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import math
 
-from unstuck.cause import Cause, Evidence, Judgement
+from unstuck.cause import Cause, Evidence, Judgement, Mediator
+from unstuck.probes.gradient import GradientReading
 from unstuck.probes.outputs import OutputsReading
 from unstuck.reading import History
 from unstuck.remedies.cross_entropy import CrossEntropy
@@ -70,6 +71,12 @@ LOSS_MISMATCH = Cause(
     means="the loss is flat where the model is wrong, or expects other outputs",
     chapter=4,
     judge=judge,
+    mediator=Mediator(
+        says="the norm of the gradient that is followed",
+        reads=GradientReading,
+        value=lambda gradient: gradient.norm,
+        rises=True,
+    ),
     remedies=(CrossEntropy,),
     sick=(softmax_twice,),
     well=(healthy, bowl),

@@ -12,7 +12,7 @@ initialize so that units differ. References: Dauphin et al. 2014; Frye et al. 20
 
 from __future__ import annotations
 
-from unstuck.cause import SIGNAL, Cause, Evidence, Judgement
+from unstuck.cause import SIGNAL, Cause, Evidence, Judgement, Mediator
 from unstuck.probes.escape import EscapeReading
 from unstuck.probes.gradient import GradientReading
 from unstuck.probes.spectrum import SpectrumReading
@@ -117,6 +117,12 @@ SADDLE_POINT = Cause(
     means="the walk stands still at a saddle point: the gradient is negligible, and a way down exists",
     chapter=1,
     judge=judge,
+    mediator=Mediator(
+        says="the gradient's norm",
+        reads=GradientReading,
+        value=lambda gradient: gradient.norm,
+        rises=True,
+    ),
     remedies=(EscapeSaddle, Reinitialize, AddMomentum),
     sick=(product_at_origin, deep_product_at_origin, zero_initialized),
     well=(healthy, bowl),

@@ -9,8 +9,9 @@ and §5.3; the lecture's chapter 5.
 
 from __future__ import annotations
 
-from unstuck.cause import Cause, Evidence, Judgement
+from unstuck.cause import Cause, Evidence, Judgement, Mediator
 from unstuck.probes.inputs import InputsReading
+from unstuck.probes.spectrum import SpectrumReading
 from unstuck.reading import History
 from unstuck.remedies.normalize_inputs import NormalizeInputs
 from unstuck.specimens import bowl, healthy, unnormalized
@@ -65,6 +66,12 @@ UNNORMALIZED_INPUTS = Cause(
     means="features on very different scales or far from zero",
     chapter=5,
     judge=judge,
+    mediator=Mediator(
+        says="the largest curvature",
+        reads=SpectrumReading,
+        value=lambda spectrum: spectrum.largest.value,
+        rises=False,
+    ),
     remedies=(NormalizeInputs,),
     sick=(unnormalized,),
     well=(healthy, bowl),

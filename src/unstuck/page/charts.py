@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 
 from unstuck import plot
 from unstuck.page import words
-from unstuck.page.parts import is_number, numbers
+from unstuck.page.parts import is_number, numbers, sequence
 
 Trial = Mapping[str, Any]  # one arm, as the report has it
 
@@ -37,17 +37,16 @@ def rounds(trials: Sequence[Trial]) -> list[list[Trial]]:
 def gain(trial: Trial, trials: Sequence[Trial]) -> dict[str, object]:
     """By how much an arm ends below the untouched one of its round, with the interval of that difference."""
     reference, mean = trials[0].get("mean"), trial.get("mean")
-    return {
-        "value": reference - mean if is_number(reference) and is_number(mean) else None,
-        "error": trial.get("interval"),
-        "non_finite": mean is None and trial.get("non_finite"),
-    }
+    value = reference - mean if is_number(reference) and is_number(mean) else None
+    if differences := numbers(trial.get("differences")):
+        value = sum(differences) / len(differences)
+    return {"value": value, "error": trial.get("interval"), "non_finite": value is None and trial.get("non_finite")}
 
 
 def gains(trials: Sequence[Trial]) -> dict[str, object]:
     """What each arm of a round gained over the untouched one: a mark per order, a bar for the interval."""
     measure = words.spaced(trials[0].get("measure") or "loss")
-    compared = trials[1:]
+    compared = [trial for trial in trials if trial.get("arm") != REFERENCE]
     figure = plot.figure(
         title=f"What each arm gained in {measure}",
         x=f"{measure} below the untouched arm",
@@ -95,8 +94,10 @@ def _draw_arm(figure: go.Figure, row: int, trial: Trial, reference: Trial) -> No
     """One arm in its row, under its name: a name before the row would leave a narrow screen no room."""
     role = ROLES.get(str(trial.get("arm")), "neutral")
     colour, name = plot.COLOURS[role], label(trial)
-    pairs = zip(reference.get("per_seed") or (), trial.get("per_seed") or (), strict=False)
-    differences = [before - after for before, after in pairs if is_number(before) and is_number(after)]
+    pairs = zip(sequence(reference.get("per_seed")), sequence(trial.get("per_seed")), strict=False)
+    differences = numbers(trial.get("differences")) or [
+        before - after for before, after in pairs if is_number(before) and is_number(after)
+    ]
     interval = _interval(trial) if differences else []
     figure.add_scatter(
         x=interval,

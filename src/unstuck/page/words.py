@@ -15,8 +15,8 @@ LONGEST_LIST = 8  # entries of a list that are written out
 CONFIDENCE_WORDS = ((0.9, "very high"), (0.65, "high"), (0.35, "medium"), (0.1, "low"), (0.0, "very low"))
 
 PROOF_WORDS = {
-    "proved": "The remedy made for this cause worked, more of it worked more, the suspected quantity moved "
-    "before the loss did, and planting the fault again brought it back.",
+    "proved": "The remedy made for this cause worked; and, as far as each applies, more of it worked more, the "
+    "suspected quantity moved before the loss did, and planting the fault again brought it back.",
     "likely": "What was measured and what was tried agree; the full proof was not made.",
     "works-unproved": "The remedy works; that this cause is the reason has not been shown.",
     "unknown": "The evidence does not decide.",
