@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from unstuck.budget import DEFAULT_UPDATES, PROVING_UPDATES
+from unstuck.commands import ward as wards
 from unstuck.commands.options import JsonFile, OnDevice, Out, Quiet, Seed, Target, TargetOrBuiltIn, examples
 from unstuck.commands.train import EXAMPLES, train
 from unstuck.commands.work import INTERRUPTED, built_in, deliver, problem_of, say, working
@@ -164,6 +165,7 @@ def measure(
 
 
 app.command(epilog=EXAMPLES)(train)
+app.command(epilog=wards.EXAMPLES)(wards.ward)
 
 
 @app.command("report", epilog=examples("unstuck report unstuck-runs/problem-1"))
