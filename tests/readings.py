@@ -75,6 +75,8 @@ GRADIENT = GradientReading(
     noise=0.1,
     squared_norm=Estimate(0.24, 0.02),
     typical=0.5,
+    size=8.0,
+    decay_over_rest=0.0,
 )
 
 DIRECTION = DirectionReading(
@@ -106,6 +108,7 @@ SPECTRUM = SpectrumReading(
     near_zero_fine=Estimate(0.2, 0.1),
     proved=Estimate(-0.3, 1e-9),
     newton_residual=0.5,
+    descent_share=0.4,
     eigenvector=(),
     engine="two backward passes",
     engine_error=0.0,
@@ -195,6 +198,7 @@ MODES = ModesReading(
     averages_gap=Estimate(0.02, 0.01),
     batches_gap=Estimate(0.0, 0.01),
     dropout_gap=Estimate(0.0, 0.0),
+    dropout=0.0,
     modules=("1: BatchNorm1d, moving averages",),
     layers=("1",),
     layer_distance=(0.1,),

@@ -29,8 +29,11 @@ PARTS = 8
 BLOCK = 256
 """Samples per pass for models whose result does not depend on how samples are grouped."""
 
-EXACT = 2000
-"""Parameters up to which the whole Hessian is built."""
+SMALL = 2000
+"""Parameters up to which curvature is computed in double precision."""
+
+WHOLE = 2000
+"""Hessian-vector products on one block each, up to which the whole Hessian is built: one product per parameter."""
 
 ENDS = 3
 """Eigenpairs wanted at each end of a spectrum."""
@@ -141,7 +144,7 @@ class View:
     @cached_property
     def finest(self) -> Hessian:
         """The Hessian that eigenvalues are taken of: in double precision for small networks, where that can be."""
-        if self.problem.dimension > EXACT or not self.precise:
+        if self.problem.dimension > SMALL or not self.precise:
             return self.hessian
         self.gradient_evaluations += 2 * len(self.blocks)
         return self.problem.hessian_at(self.point, *self.blocks, seed=self.seed, precise=True, tune=self.tune)
@@ -149,7 +152,7 @@ class View:
     @cached_property
     def eigensystem(self) -> Eigensystem | None:
         """All eigenvalues and eigenvectors of a small network, in double precision where that can be; else None."""
-        if self.problem.dimension > EXACT:
+        if self.problem.dimension * len(self.blocks) > WHOLE:
             return None
         before = self.finest.products
         matrix = whole_hessian(self.finest)

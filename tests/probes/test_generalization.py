@@ -66,14 +66,27 @@ def test_losses_are_those_of_the_sets() -> None:
     assert reading.train_accuracy.low < 0.95  # of 48 samples no more is known
 
 
-def test_the_constant_answer_is_that_of_the_training_targets() -> None:
+def test_the_constant_answer_is_the_best_there_is() -> None:
     reading = read(held_out(48))
-    shares = torch.bincount(TARGETS[:48], minlength=4).double() / 48
-    expected = float(-shares.log()[TARGETS[-512:]].mean())
-    assert reading.constant == pytest.approx(expected, rel=1e-4)
+    shares = torch.bincount(TARGETS[-512:], minlength=4).double() / 512
+    entropy = float(-(shares * shares.log()).sum())
+    assert reading.constant == pytest.approx(entropy, rel=1e-4)
     assert reading.over_constant is not None
     assert reading.valid_loss is not None
-    assert reading.over_constant.value == pytest.approx(reading.valid_loss.value - expected, rel=1e-3)
+    assert reading.over_constant.value == pytest.approx(reading.valid_loss.value - entropy, rel=1e-3)
+
+
+def test_what_gives_the_same_to_all_does_not_generalize() -> None:
+    """Whatever it gives: equal shares, say, which are better than those of a small sample."""
+    for seed in range(5):
+        targets = torch.randint(0, 10, (300,), generator=torch.Generator().manual_seed(seed))
+        model = nn.Linear(20, 10)
+        with torch.no_grad():
+            model.weight.zero_()
+            model.bias.zero_()
+        data = [(INPUTS[part], targets[part]) for part in (slice(150), slice(150, 300))]
+        reading = read(classifier("equal shares", model=model, train=data[:1], valid=data[1:]))
+        assert reading.generalizes is False
 
 
 def test_a_gap_is_claimed_only_beyond_chance() -> None:

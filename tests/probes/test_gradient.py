@@ -149,6 +149,69 @@ def test_a_model_in_bfloat16() -> None:
     assert rough.norm == pytest.approx(exact.norm, rel=0.05)
 
 
+def one_step(optimizer: Any, curvature: float = 1.0) -> GradientReading:
+    """At θ = (3, −4) of ½ a |θ|², where g = aθ."""
+    reading: GradientReading = look(Gradient(), quadratic([curvature] * 2, [3.0, -4.0], optimizer))
+    return reading
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.01, 0.5, 3.0])
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_decay_beside_the_gradient(decay: float, momentum: float) -> None:
+    """λ|θ| / |g| at any rate, and for a first step with any momentum."""
+    reading = one_step(lambda p: torch.optim.SGD(p, lr=0.3, momentum=momentum, weight_decay=decay), curvature=0.2)
+    assert reading.size == pytest.approx(5.0)
+    assert reading.decay_over_rest == pytest.approx(decay / 0.2)
+
+
+def test_decay_past_the_gradient() -> None:
+    """AdamW's first step is η in every entry, and its decay ηλ|θ| goes by σ; Adam's goes through it and is lost there.
+
+    Along θ; against it, decay that is larger than the gradient turns Adam's step around.
+    """
+    for curvature in (0.01, 10.0):
+        decoupled = one_step(lambda p: torch.optim.AdamW(p, lr=0.1, weight_decay=0.2), curvature)
+        assert decoupled.decay_over_rest == pytest.approx(0.2 * 5 / 2**0.5, rel=1e-5)
+        coupled = one_step(lambda p: torch.optim.Adam(p, lr=0.1, weight_decay=0.2), curvature)
+        assert coupled.decay_over_rest == pytest.approx(0.0, abs=1e-5)
+    for decay, turned in ((0.9, 0.0), (1.1, 2.0)):
+        reading = one_step(lambda p: torch.optim.Adam(p, lr=0.1, weight_decay=decay), curvature=-1.0)  # noqa: B023
+        assert reading.decay_over_rest == pytest.approx(turned, abs=1e-5)
+
+
+def test_decay_beside_momentum_that_is_there() -> None:
+    """Of a heavy ball that is at speed: λ|θ| / |g + β b|, with b = g where it has come from the same place."""
+    problem = quadratic([1.0, 1.0], [3.0, -4.0], lambda p: torch.optim.SGD(p, lr=0.0, momentum=0.9, weight_decay=0.5))
+    by_hand.loss_of(problem, next(problem.data.whole(chunk=9))).backward()
+    problem.optimizer.step()  # at a rate of zero, so that θ stays
+    for group in problem.optimizer.param_groups:
+        group["lr"] = 0.1
+    # The buffer holds g + λθ = 1.5 θ, which is there with decay and without.
+    assert look(Gradient(), problem).decay_over_rest == pytest.approx(0.5 / (1 + 0.9 * 1.5))
+
+
+class Unheard(torch.optim.SGD):
+    """A rule that nobody knows."""
+
+    def step(self, closure: Any = None) -> Any:
+        for group in self.param_groups:
+            for p in group["params"]:
+                p.data.sub_(group["lr"] * p.grad.sign())
+        return None
+
+
+def test_decay_of_a_rule_that_is_not_known() -> None:
+    assert one_step(lambda p: Unheard(p, lr=0.1, weight_decay=0.1)).decay_over_rest is None
+    assert one_step(lambda p: Unheard(p, lr=0.1)).decay_over_rest == 0.0
+
+
+def test_looking_for_decay_changes_nothing() -> None:
+    problem = quadratic([1.0], [1.0], lambda p: torch.optim.SGD(p, lr=0.1, weight_decay=0.5))
+    look(Gradient(), problem)
+    assert problem.optimizer.param_groups[0]["weight_decay"] == 0.5
+    assert not problem.optimizer.state
+
+
 def test_masks_are_the_same_at_every_look() -> None:
     problem = zoo.problem(lambda: zoo.perceptron(nn.Dropout(0.5)))
     assert look(Gradient(), problem, seed=3) == look(Gradient(), problem, seed=3)

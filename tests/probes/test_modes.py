@@ -198,6 +198,20 @@ def test_what_depends_on_the_mode(made: Callable[[], Problem], modules: tuple[st
     assert reading.notes == () if not note else note in reading.notes[0]
 
 
+@pytest.mark.parametrize(
+    ("made", "share"),
+    [
+        (healthy, 0.0),
+        (lambda: zoo.problem(lambda: zoo.perceptron(nn.Dropout(0.3))), 0.3),
+        (lambda: zoo.problem(lambda: zoo.perceptron(nn.Dropout(0.3), nn.AlphaDropout(0.7), nn.Dropout(0.2))), 0.7),
+        (lambda: zoo.MODELS["transformer"](torch.float64), 0.1),
+    ],
+    ids=["none", "one", "the largest of several", "inside of attention"],
+)
+def test_the_share_of_units_that_is_left_out(made: Callable[[], Problem], share: float) -> None:
+    assert read(made()).dropout == share
+
+
 def test_one_batch_leaves_the_error_unknown() -> None:
     reading = read(normalized(samples=BATCH))
     assert reading.evaluation.error == math.inf

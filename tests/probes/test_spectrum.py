@@ -11,11 +11,12 @@ from tests import by_hand, zoo
 from tests.probes.look import look, quadratic, view
 from torch import Tensor, nn
 
+from unstuck.numerics.descent import DAMPING
 from unstuck.probes.spectrum import Spectrum, SpectrumReading
 from unstuck.problem import Problem
 from unstuck.specimens import bowl, deep_product_at_origin, product_at_origin, zero_initialized
 from unstuck.vector import flatten
-from unstuck.view import EXACT
+from unstuck.view import SMALL
 
 Matrix = NDArray[np.float64]
 
@@ -127,7 +128,7 @@ def whole() -> Matrix:
 @pytest.mark.parametrize("seed", [0, 1])
 def test_the_ends_of_larger_networks(whole: Matrix, seed: int) -> None:
     reading = read(large(), seed)
-    assert large().dimension > EXACT
+    assert large().dimension > SMALL
     assert not reading.exact
     operator = LinearOperator(whole.shape, matvec=lambda vector: whole @ vector, dtype=np.float64)
     (highest,) = eigsh(operator, k=1, which="LA", return_eigenvectors=False)
@@ -157,6 +158,62 @@ def test_the_residual_tells_critical_points_from_slopes() -> None:
         flat_slope.optimizer,
     )
     assert read(tilted).newton_residual == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("condition", [1.0, 4.0, 100.0])
+def test_a_gradient_step_beside_a_newton_step(condition: float) -> None:
+    """On ½ (x² + κ y²) with equal slopes: 4κ / (1 + κ)²; along one axis alone the gradient step is Newton's."""
+    reading = read(quadratic([1.0, condition], [1.0, 1 / condition], descent))
+    assert reading.descent_share == pytest.approx(4 * condition / (1 + condition) ** 2)
+    assert read(quadratic([1.0, condition], [0.0, 1.0], descent)).descent_share == pytest.approx(1.0)
+    assert read(quadratic([1.0, condition], [0.0, 0.0], descent)).descent_share == 1.0
+
+
+def share_of_a_newton_step(problem: Problem, hessian: Matrix) -> float:
+    """½ (gᵀg)² / gᵀ|H|g over ½ gᵀ|H|⁻¹g, by matrices; no curvature counts as less than DAMPING of the largest."""
+    (everything,) = problem.data.whole(chunk=10**6)
+    by_hand.loss_of(problem, everything).backward()
+    slope = flatten({name: p.grad for name, p in problem.model.named_parameters() if p.grad is not None}).numpy()
+    values, vectors = np.linalg.eigh(hessian)
+    sizes = np.maximum(np.abs(values), DAMPING * np.abs(values).max())
+    damped = vectors @ np.diag(sizes) @ vectors.T
+    return float((slope @ slope) ** 2 / (slope @ damped @ slope) / (slope @ np.linalg.solve(damped, slope)))
+
+
+@pytest.mark.parametrize("name", ["perceptron", "layer norm", "lstm", "attention"])
+def test_descent_in_small_networks(name: str) -> None:
+    expected = share_of_a_newton_step(zoo.MODELS[name](torch.float64), naive(zoo.MODELS[name](torch.float64)))
+    assert 0.01 < expected < 0.95
+    assert read(zoo.MODELS[name](torch.float64)).descent_share == pytest.approx(expected, rel=1e-6)
+
+
+def test_descent_in_larger_networks(whole: Matrix) -> None:
+    expected = share_of_a_newton_step(large(), whole)
+    assert read(large()).descent_share == pytest.approx(expected, rel=0.1)  # of few products, near zero curvature
+    still = large()
+    with torch.no_grad():
+        for parameter in still.model.parameters():
+            parameter.zero_()
+    flat = Problem(still.model, lambda outputs, _: outputs.square().mean(), still.train, still.optimizer)
+    assert read(flat).descent_share == 1.0
+
+
+@pytest.mark.parametrize("condition", [10.0, 1000.0])
+def test_whole_and_estimated_spectra_tell_the_same_of_descent(condition: float) -> None:
+    """The same curvatures, in as many copies as make the network too large to be solved whole."""
+    kinds = np.geomspace(1.0, condition, 20)
+
+    def copies(count: int) -> SpectrumReading:
+        curvature = np.repeat(kinds, count).tolist()
+        return read(quadratic(curvature, [1.0 / (1.0 + value) for value in curvature], descent))
+
+    few, many = copies(2), copies(SMALL // 20 + 1)
+    assert (few.exact, many.exact) == (True, False)
+    slopes = (kinds / (1 + kinds)) ** 2
+    damped = np.maximum(kinds, DAMPING * condition)
+    expected = slopes.sum() ** 2 / (slopes @ damped) / (slopes / damped).sum()
+    assert few.descent_share == pytest.approx(expected)
+    assert many.descent_share == pytest.approx(expected, rel=1e-6)
 
 
 def test_a_network_at_zero_is_a_saddle() -> None:

@@ -217,7 +217,12 @@ def gauss_quadrature(operator: SymmetricOperator, *, steps: int, generator: torc
     Raises:
         NonFiniteProduct: a product with the operator is not finite.
     """
-    krylov = Krylov(operator, random_vector(operator, generator))
+    return quadrature_from(operator, random_vector(operator, generator), steps=steps)
+
+
+def quadrature_from(operator: SymmetricOperator, vector: Tensor, *, steps: int) -> Quadrature:
+    """The same as seen from a vector, which is not zero, at unit length."""
+    krylov = Krylov(operator, vector)
     while krylov.products < min(steps, operator.dimension) and not krylov.closed:
         krylov.advance()
     return _quadrature(krylov)

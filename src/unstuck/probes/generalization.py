@@ -2,8 +2,8 @@
 
 In eval mode, with the problem's own loss, at the point of the view. Both are samples of what is to be learned, so that
 they differ by chance before anything is learned: a gap is claimed where its interval leaves zero out. Beside it stands
-the answer that ignores the inputs, fitted on training data: a model that is no better on held-out data has learned
-nothing that holds there. Along a walk every view takes the same samples, so that whether the held-out loss has risen
+the best answer that ignores the inputs, fitted on the held-out targets themselves: a model that is no better there has
+learned nothing that holds. Along a walk every view takes the same samples, so that whether the held-out loss has risen
 since is asked part by part.
 """
 
@@ -53,7 +53,7 @@ class GeneralizationReading(Reading):
         "", "share of right answers on the training sample, where there are classes; 95 % interval"
     )
     valid_accuracy: Within | None = quantity("", "the same on held-out data")
-    constant: float | None = quantity("loss", "of the output that suits the training targets best, on held-out data")
+    constant: float | None = quantity("loss", "on held-out data, of the best output that ignores the inputs")
     over_constant: Within | None = quantity("loss", "held-out loss less that of this constant; 95 % interval")
     valid_samples: int | None = quantity("samples", "of held-out data that were looked at")
     train_losses: tuple[float, ...] = ()
@@ -139,7 +139,7 @@ class Generalization:
         valid = None if held_out is None else _passed(view, held_out.sample(SAMPLE, chunk=PART, seed=view.seed))
         on_train = _mean(train.losses, train.weights)
         on_valid = None if valid is None else _mean(valid.losses, valid.weights)
-        constants = None if valid is None else _losses_of_constant(view, train, valid)
+        constants = None if valid is None else _losses_of_constant(view, valid)
         return GeneralizationReading(
             update=view.update,
             samples=train.samples,
@@ -209,28 +209,28 @@ def _passed(view: View, batches: Sequence[Batch]) -> Passed:
     )
 
 
-def _losses_of_constant(view: View, train: Passed, valid: Passed) -> tuple[float, ...] | None:
-    """The held-out loss, part by part, of the output that suits the training targets best; None where there is none."""
+def _losses_of_constant(view: View, valid: Passed) -> tuple[float, ...] | None:
+    """The loss, part by part, of the output that suits all targets best; None where there is none."""
     loss = view.problem.loss
-    if loss is None or not train.outputs or not valid.outputs:
+    if loss is None or not valid.outputs:
         return None
     try:
-        outputs, targets = torch.cat(train.outputs), torch.cat(train.targets)
-        kind = kind_of(outputs)
-        # Scores may well lie within 0 and 1, as shares do.
-        kinds = ("scores", "shares") if kind == "shares" else (kind,)
-        found = [best_constant(loss, outputs, targets, each) for each in kinds]
-        best = min(
-            (constant for constant in found if constant is not None),
-            key=lambda constant: loss_of_constant(loss, constant, outputs, targets),
-            default=None,
-        )
-        if best is None:
-            return None
-        pairs = zip(valid.outputs, valid.targets, strict=True)
-        return tuple(loss_of_constant(loss, best, *pair) for pair in pairs)
-    except (RuntimeError, ValueError, IndexError):  # outputs of several lengths
+        outputs, targets = torch.cat(valid.outputs), torch.cat(valid.targets)
+    except RuntimeError:  # outputs of several lengths
         return None
+    kind = kind_of(outputs)
+    # Scores may well lie within 0 and 1, as shares do.
+    found = [
+        best_constant(loss, outputs, targets, each) for each in (("scores", kind) if kind == "shares" else (kind,))
+    ]
+    best = min(
+        (constant for constant in found if constant is not None),
+        key=lambda constant: loss_of_constant(loss, constant, outputs, targets),
+        default=None,
+    )
+    if best is None:
+        return None
+    return tuple(loss_of_constant(loss, best, *pair) for pair in zip(valid.outputs, valid.targets, strict=True))
 
 
 def _mean(values: Sequence[float], weights: Sequence[float]) -> Mean:

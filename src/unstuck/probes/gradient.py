@@ -12,8 +12,10 @@ import torch
 from unstuck import plot
 from unstuck.budget import Budget
 from unstuck.initial import perturbation
+from unstuck.methods.anatomy import anatomy
+from unstuck.methods.regularization import scale_weight_decay, weight_decay
 from unstuck.reading import Estimate, Reading, quantity
-from unstuck.vector import dot, moved, norm
+from unstuck.vector import Point, dot, moved, norm
 from unstuck.view import View
 
 NEGLIGIBLE = 0.01
@@ -42,6 +44,12 @@ class GradientReading(Reading):
         "unbiased estimate of the squared norm, from halves of the sample that share no batch",
     )
     typical: float = quantity("loss / unit", "median norm at three points of ordinary initialization nearby")
+    size: float = quantity("unit", "norm of the trainable parameters")
+    decay_over_rest: float | None = quantity(
+        "",
+        "what weight decay adds to an update by this gradient, over all the rest of it, as lengths; 0 where there is "
+        "no decay, none where the optimizer's rule is not known",
+    )
     layers: tuple[tuple[str, float], ...] = ()
     """(parameter, gradient norm), in the model's order."""
 
@@ -97,6 +105,8 @@ class Gradient:
             noise=variance**0.5,
             squared_norm=_squared_norm(view),
             typical=_typical(view),
+            size=norm(view.point),
+            decay_over_rest=_decay_over_rest(view),
             layers=tuple((name, float(tensor.norm())) for name, tensor in total.items()),
         )
 
@@ -122,6 +132,26 @@ def _squared_norm(view: View) -> Estimate:
     mean = sum(without) / count
     error = ((count - 1) / count * sum((value - mean) ** 2 for value in without)) ** 0.5
     return Estimate(estimate, error)
+
+
+def _decay_over_rest(view: View) -> float | None:
+    """|Δθ with weight decay − Δθ without| / |Δθ without|, as the optimizer would make them of the mean gradient.
+
+    Whether the decay goes through the gradient, momentum and σ, or by them, is thereby accounted for.
+    """
+    branch = view.problem.branch()
+    if weight_decay(branch.optimizer) == 0:
+        return 0.0
+    named = {name: p for name, p in branch.model.named_parameters() if p.requires_grad}
+    made: list[Point] = []
+    for factor in (1.0, 0.0):
+        scale_weight_decay(branch.optimizer, factor)
+        parts = anatomy(branch.optimizer, named, view.gradient)
+        if parts is None:
+            return None
+        made.append({name: part.change(view.point[name]) for name, part in parts.items()})
+    with_decay, without = made
+    return norm(moved(with_decay, without, -1.0)) / max(norm(without), 1e-30)
 
 
 def _typical(view: View) -> float:

@@ -25,6 +25,7 @@ from unstuck import plot
 from unstuck.budget import Budget
 from unstuck.data import Batch, samples_in
 from unstuck.methods.recalibration import moving_layers, recalibrated
+from unstuck.methods.regularization import dropout
 from unstuck.problem import Mode, Problem
 from unstuck.reading import Estimate, Reading, quantity
 from unstuck.view import SAMPLE, View
@@ -52,6 +53,7 @@ class ModesReading(Reading):
     averages_gap: Estimate | None = quantity("loss", "evaluation − recomputed: moving averages that lag or are wrong")
     batches_gap: Estimate | None = quantity("loss", "recomputed − batch: how much the weights rest on the batch's own")
     dropout_gap: Estimate = quantity("loss", "batch − trained: dropout, below 0 where it costs")
+    dropout: float = quantity("", "largest share of units that some module leaves out in training")
     modules: tuple[str, ...] = quantity("", "what depends on the mode")
     layers: tuple[str, ...] = quantity("", "batch normalizations with moving averages that move")
     layer_distance: tuple[float, ...] = quantity(
@@ -143,6 +145,7 @@ class Modes:
             averages_gap=None if recomputed is None else over_batches(evaluation, recomputed),
             batches_gap=None if recomputed is None else over_batches(recomputed, batch),
             dropout_gap=over_batches(batch, trained),
+            dropout=dropout(problem.model),
             modules=modules,
             layers=tuple(distances),
             layer_distance=tuple(distances.values()),

@@ -54,11 +54,11 @@ REPEATED = 0.1
 """Share of samples that come again in an epoch from which on it is said; a few doubles are in many data sets."""
 
 SIGNIFICANT = 0.01
-"""Probability, corrected for being several, below which chance is ruled out; the usual caution against false alarms."""
+"""Probability, corrected for being several, at which chance is ruled out: of shuffled data, it is in 1 of 100 cases."""
 
 MATERIAL = 2.0
-"""How many times as much as by chance batches have to differ before it matters: by as much grows what their mean
-gradients differ by, as if batches were half as large."""
+"""How many times as much as by chance batches have to differ before it matters: the means of their samples then vary as
+those of random batches of half their size."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
 import plotly.graph_objects as go
 from torch import Tensor
 
 from unstuck import plot
 from unstuck.budget import Budget
-from unstuck.numerics.lanczos import gauss_quadrature, lowest_plausible
+from unstuck.numerics.descent import DAMPING, descent_share
+from unstuck.numerics.lanczos import gauss_quadrature, lowest_plausible, quadrature_from
 from unstuck.numerics.spectrum import (
     TOLERANCES,
     Share,
@@ -32,7 +34,7 @@ COARSE, TOLERANCE, FINE = TOLERANCES
 FAINT = 1e-6
 """Shares below this are not drawn."""
 
-QUADRATURE_STEPS = 24
+QUADRATURE_STEPS, DESCENT_STEPS = 24, 24
 RESIDUAL_PRODUCTS = 32
 
 
@@ -66,6 +68,11 @@ class SpectrumReading(Reading):
     newton_residual: float = quantity(
         "",
         "Frye's r: below 0.1 there is a critical point nearby, above 0.9 the gradient lies where the surface is flat",
+    )
+    descent_share: float = quantity(
+        "",
+        "of what a Newton step gains on this quadratic, the share that the best gradient step gains; curvatures count "
+        f"by their size, and none as less than {DAMPING:g} of the largest",
     )
     eigenvector: tuple[float, ...] = quantity(
         "", f"of the lowest eigenvalue, where there are at most {SHOWN} parameters"
@@ -121,7 +128,7 @@ def _exact(view: View) -> SpectrumReading:
         raise ValueError("the network is too large for all its eigenvalues")
     values = system.values.numpy()
     largest = max(abs(values[0]), abs(values[-1]))
-    components = system.vectors @ flatten(view.gradient).double().cpu()
+    components = (system.vectors @ flatten(view.gradient).double().cpu()).numpy()
     cutoff = max(FINE, system.error / max(largest, 1e-300))
     shares = {}
     for tolerance in TOLERANCES:
@@ -138,7 +145,8 @@ def _exact(view: View) -> SpectrumReading:
         lowest_plausible=float(values[0]) - system.error,
         proved=_proved(view) if values[0] < 0 else None,
         **_named(shares),
-        newton_residual=newton_residual(values, components.numpy(), cutoff=cutoff).value,
+        newton_residual=newton_residual(values, components, cutoff=cutoff).value,
+        descent_share=descent_share(values, components**2),
         eigenvector=_shown(system.vectors[0]),
         engine=view.finest.rung,
         engine_error=view.finest.error,
@@ -171,6 +179,7 @@ def _estimated(view: View) -> SpectrumReading:
         frobenius_norm=(ends.dimension * sum(squares) / len(squares)) ** 0.5,
         max_products=RESIDUAL_PRODUCTS,
     )
+    descent = _descent_share(view)
     view.gradient_evaluations += 2 * len(view.blocks) * (len(more.nodes) + residual.products)
     systematic = view.finest.error * max(abs(ends.largest.values[-1]), abs(ends.smallest.values[0]))
     return SpectrumReading(
@@ -185,12 +194,23 @@ def _estimated(view: View) -> SpectrumReading:
         proved=_proved(view) if ends.smallest.values[0] < 0 else None,
         **_named(shares),
         newton_residual=residual.value,
+        descent_share=descent,
         eigenvector=_shown(ends.smallest.vectors[0]),
         engine=view.finest.rung,
         engine_error=view.finest.error,
         nodes=ends.quadrature.nodes,
         weights=ends.quadrature.weights,
     )
+
+
+def _descent_share(view: View) -> float:
+    """From the quadrature that starts from the gradient: both sums are integrals of the curvature over its measure."""
+    gradient = flatten(view.gradient).to(view.finest.dtype)
+    if not gradient.any():
+        return 1.0
+    seen = quadrature_from(view.finest, gradient, steps=DESCENT_STEPS)
+    view.gradient_evaluations += 2 * len(view.blocks) * len(seen.nodes)
+    return descent_share(np.array(seen.nodes), np.array(seen.weights))
 
 
 def _proved(view: View) -> Estimate | None:
