@@ -17,6 +17,9 @@ from unstuck.ward.scores import Diagnosed, grouped, share
 
 NONE = "–"
 
+SHARES = ((0, "#d3e6f4"), (1, plot.COLOURS["accent"]))
+"""From a little to all of a row; what never happened has no colour."""
+
 
 def _splits(cases: Sequence[Diagnosed]) -> dict[str, list[Diagnosed]]:
     """The parts that figures are given for."""
@@ -142,15 +145,20 @@ def draw_confusion(cases: Sequence[Diagnosed]) -> go.Figure:
     figure.add_heatmap(
         x=named,
         y=[f"{cause} ({totals[cause]})" for cause in planted],
-        z=[[count / totals[cause] for count in row] for cause, row in zip(planted, counts, strict=True)],
+        z=[[count / totals[cause] or None for count in row] for cause, row in zip(planted, counts, strict=True)],
         text=[[str(count or "") for count in row] for row in counts],
         texttemplate="%{text}",
+        hovertemplate="%{y}: named %{x}, %{text}<extra></extra>",
+        colorscale=SHARES,
         zmin=0,
         zmax=1,
+        xgap=1,
+        ygap=1,
         showscale=False,
     )
-    figure.update_xaxes(tickangle=45)
-    figure.update_layout(height=160 + 26 * len(planted))
+    figure.update_xaxes(tickangle=-45, dtick=1)
+    figure.update_yaxes(dtick=1)
+    figure.update_layout(height=200 + 26 * len(planted))
     return figure
 
 
