@@ -147,6 +147,27 @@ def dead_by_bias() -> Problem:
     return classifier("rectifiers dead by their bias", model=model)
 
 
+def normalized(momentum: float = 0.1, name: str = "classifier with batch normalization") -> Problem:
+    """A classifier with batch normalization, which goes well."""
+    with seeded(0):
+        model = nn.Sequential(
+            nn.Linear(FEATURES, 32),
+            nn.BatchNorm1d(32, momentum=momentum),
+            nn.ReLU(),
+            nn.Linear(32, CLASSES),
+        )
+    return classifier(name, rate=0.05, model=model)
+
+
+def stale_statistics() -> Problem:
+    """The same with moving averages from elsewhere, which all but stand still."""
+    problem = normalized(momentum=1e-3, name="batch normalization with stale statistics")
+    for name, buffer in problem.model.named_buffers():
+        if name.endswith("running_mean"):
+            buffer.fill_(3.0)
+    return problem
+
+
 class Product(nn.Module):
     """y = w1 · w2 · … · x, the lecture's smallest network with a saddle."""
 

@@ -1,0 +1,131 @@
+"""Gradient noise: steps are dominated by the noise of their batches.
+
+What it means: each step takes back in noise what the gradient gains, so that the loss stays where it is, far from any
+minimum. How it shows: the gradient over the data is not small, but a batch's is mostly noise (the gradient noise scale
+is many times the batch); the loss is flat; by the measured curvature and noise an update gains nothing on the average
+at this rate, though the rate is far from the limit of stability. What is mistaken for it: a learning rate that is too
+high for the curvature, which a larger batch does not cure; a training that has arrived, whose gradient is small; labels
+that are noise themselves, whose gradients do not agree at any batch size. What to do: let the rate decay, take larger
+batches, or average the weights. References: McCandlish et al. 2018, An empirical model of large-batch training, §2.2;
+Mandt, Hoffman and Blei 2017, Stochastic gradient descent as approximate Bayesian inference; the lecture's chapter 2.
+"""
+
+from __future__ import annotations
+
+from unstuck.cause import SIGNAL, Cause, Evidence, Judgement
+from unstuck.probes.direction import DirectionReading
+from unstuck.probes.gradient import GradientReading
+from unstuck.probes.noise import NoiseReading
+from unstuck.probes.step import StepReading
+from unstuck.reading import History, Within
+from unstuck.remedies.decay_learning_rate import DecayLearningRate
+from unstuck.remedies.larger_batch import LargerBatch
+from unstuck.remedies.weight_averaging import WeightAveraging
+from unstuck.specimens import bowl, healthy, one_at_a_time
+
+TAKEN_BACK = 0.5
+"""Share of an update's gain that its noise takes back: at 1 the loss stands still, at 1/2 it falls half as fast."""
+
+NEAR_LIMIT = 0.5
+"""Sharpness over the stability limit: above it steps are long for the curvature as well, whatever their noise."""
+
+ERRORS = 2.0
+"""Standard errors by which what is estimated has to be beyond its threshold."""
+
+
+def judge(
+    noise: History[NoiseReading],
+    gradient: History[GradientReading],
+    direction: History[DirectionReading],
+    step: History[StepReading],
+) -> Judgement:
+    """At the look where the signs are clearest; the walk must not fall."""
+    falls = direction.latest.falls
+    scored = {
+        look.update: _score(look, gradient.at(look.update), step.at(look.update), falls=falls)
+        for look in noise.readings
+    }
+    clearest = max(scored, key=lambda update: scored[update])
+    return Judgement(
+        score=scored[clearest],
+        evidence=_evidence(noise.at(clearest), gradient.at(clearest), step.at(clearest)),
+        from_update=next((update for update, score in scored.items() if score >= SIGNAL), clearest),
+    )
+
+
+def _score(noise: NoiseReading, slope: GradientReading, step: StepReading, *, falls: bool) -> float:
+    near_limit = step.sharpness_over_limit is not None and step.sharpness_over_limit > NEAR_LIMIT
+    if falls or slope.negligible or near_limit or not noise.mostly_noise:
+        return 0.1
+    taken = taken_back(noise, step)
+    if taken is None:
+        return 0.65
+    return 0.85 if taken.low > TAKEN_BACK else 0.3
+
+
+def taken_back(noise: NoiseReading, step: StepReading) -> Within | None:
+    """What the noise of an update takes back of its gain, η tr(HΣ) (1/B − 1/N) / (2 ‖G‖²); None for rules with a σ.
+
+    From E ΔL = −η ‖G‖² + η²/2 (G·HG + tr(HΣ) (1/B − 1/N)), McCandlish et al. 2018, equation 2.4. Momentum β walks
+    1/(1 − β) as far on each gradient.
+    """
+    if step.optimizer != "SGD":
+        return None
+    rate = step.rate / (1 - step.momentum)
+    factor = rate * max(0.0, 1 / noise.batch - 1 / noise.population) / 2
+    top, bottom = noise.curved_trace, noise.squared_norm
+
+    def share(numerator: float, denominator: float) -> float:
+        return factor * numerator / max(denominator, 1e-30)
+
+    return Within(
+        share(top.value, bottom.value),
+        share(top.value - ERRORS * top.error, bottom.value + ERRORS * bottom.error),
+        share(top.value + ERRORS * top.error, bottom.value - ERRORS * bottom.error),
+    )
+
+
+def _evidence(noise: NoiseReading, slope: GradientReading, step: StepReading) -> tuple[Evidence, ...]:
+    found = [
+        Evidence(
+            reading="noise",
+            update=noise.update,
+            value=noise.over_batch.value,
+            unit="of the signal",
+            expected="below 9",
+            says=f"the noise of an update on {noise.batch} samples is {noise.over_batch.value:.3g} times its signal "
+            f"({noise.over_batch.low:.2g} to {noise.over_batch.high:.2g})",
+        ),
+        Evidence(
+            reading="gradient",
+            update=slope.update,
+            value=slope.norm,
+            unit="loss / unit",
+            expected=f"above its noise of {slope.noise:.2g}",
+            says=f"the gradient over {slope.samples} samples has a norm of {slope.norm:.3g} ± {slope.noise:.2g}",
+        ),
+    ]
+    taken = taken_back(noise, step)
+    if taken is not None:
+        found.append(
+            Evidence(
+                reading="noise",
+                update=noise.update,
+                value=taken.value,
+                unit="of the gain",
+                expected=f"below {TAKEN_BACK:g}",
+                says=f"at this rate noise takes back {taken.value:.2g} times what an update gains",
+            )
+        )
+    return tuple(found)
+
+
+GRADIENT_NOISE = Cause(
+    slug="gradient-noise",
+    means="steps are dominated by the noise of their batches",
+    chapter=2,
+    judge=judge,
+    remedies=(DecayLearningRate, LargerBatch, WeightAveraging),
+    sick=(one_at_a_time,),
+    well=(healthy, bowl),
+)
