@@ -144,6 +144,8 @@ def _diagnosis(console: Console, document: Document, page: Path) -> None:
         nearest = [found[cause] for cause in diagnosis["candidates"] if cause in found]
         _list(console, "Nearest", [f"{finding['cause']}: {_because(finding)}" for finding in nearest])
     _trials(console, document["trials"])
+    proofs = diagnosis.get("proofs", ())
+    _list(console, "Proof", [f"{proof['element']}, {proof['outcome']}: {proof['says']}" for proof in proofs])
     _prescription(console, document, page)
 
 

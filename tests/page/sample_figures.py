@@ -12,6 +12,7 @@ def sample_figures(name: str) -> dict[str, object]:
     """Lines with spreads, bars, contours, and a surface; `name` is written into titles and hover texts."""
     drawn = {
         "trials": _curves(),
+        "dose-response": _doses(),
         "spectrum": _spectrum(name),
         "step": _step(),
         "landscape": _landscape(),
@@ -47,6 +48,14 @@ def _curves() -> go.Figure:
             name=label,
             role=role,  # type: ignore[arg-type]
         )
+    return figure
+
+
+def _doses() -> go.Figure:
+    figure = plot.figure(title="Dose and response", x="factor", y="loss", log_x=True, summary="The best is a tenth.")
+    plot.line_with_spread(
+        figure, [0.01, 0.1, 1], [1.1, 0.12, 1.9], [1.0, 0.1, 1.8], [1.2, 0.14, 2.0], name="treated", role="treated"
+    )
     return figure
 
 

@@ -120,6 +120,8 @@ def test_the_verdict_comes_first_with_its_confidence_and_proof() -> None:
             "The problem",
             "What to do",
             "What the trials showed",
+            "The proof",
+            "Dose and response",
             "Why",
             "Pictures of the readings",
             "All readings",
@@ -178,6 +180,15 @@ def test_every_arm_stands_in_the_table_with_its_seeds_interval_and_verdict() -> 
     assert "not finite, not finite, not finite not finite not finite failed" in text
     assert "Every arm, for learning-rate-too-high: train loss after 900 updates from update 120" in text
     assert "The largest gain is that of lower-learning-rate (factor = 0.1): 1.82 (1.62 to 2.03)." in text
+
+
+def test_every_element_of_the_proof_stands_with_its_outcome() -> None:
+    document = without_figures(diagnosis_document())
+    text = text_of(document)
+    for proof in document["diagnosis"]["proofs"]:
+        assert f"{proof['element']} {proof['outcome']} {proof['expected']} {proof['says']}" in text
+    document["diagnosis"]["proofs"] = []
+    assert "The proof" not in text_of(document)
 
 
 def test_a_second_round_of_trials_is_compared_with_its_own_untouched_arm() -> None:

@@ -13,7 +13,7 @@ Bengio 2010, §3; the lecture's chapter 5.
 
 from __future__ import annotations
 
-from unstuck.cause import Cause, Evidence, Judgement
+from unstuck.cause import Cause, Evidence, Judgement, Mediator
 from unstuck.probes.activations import ActivationsReading
 from unstuck.probes.direction import DirectionReading
 from unstuck.probes.outputs import OutputsReading
@@ -78,6 +78,12 @@ DEAD_UNITS = Cause(
     means="most units of a layer are off or saturated, whatever the input",
     chapter=5,
     judge=judge,
+    mediator=Mediator(
+        says="the largest share of a layer that is dead or saturated",
+        reads=ActivationsReading,
+        value=_worst,
+        rises=False,
+    ),
     remedies=(Reinitialize, LowerLearningRate, AddNormalization),
     sick=(dead_by_bias,),
     well=(healthy, bowl),

@@ -11,10 +11,11 @@ difficulty of training recurrent neural networks, §2.2 and §3.2; Glorot and Be
 
 from __future__ import annotations
 
-from unstuck.cause import Cause, Evidence, Judgement
+from unstuck.cause import Cause, Evidence, Judgement, Mediator
 from unstuck.probes.direction import DirectionReading
 from unstuck.probes.layers import LayersReading
 from unstuck.probes.outputs import OutputsReading
+from unstuck.probes.step import StepReading
 from unstuck.reading import History
 from unstuck.remedies.add_normalization import AddNormalization
 from unstuck.remedies.clip_gradient import ClipGradient
@@ -95,6 +96,12 @@ EXPLODING_GRADIENT = Cause(
     means="the gradient grows on its way back through the layers",
     chapter=5,
     judge=judge,
+    mediator=Mediator(
+        says="the length of a step over that of the parameters",
+        reads=StepReading,
+        value=lambda step: step.relative_step,
+        rises=False,
+    ),
     remedies=(ClipGradient, AddNormalization),
     sick=(deep_exploding,),
     well=(healthy, bowl),

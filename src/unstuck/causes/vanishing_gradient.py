@@ -12,7 +12,9 @@ Hochreiter 1991; Glorot and Bengio 2010, §4.2; He et al. 2015, §2.2; the lectu
 
 from __future__ import annotations
 
-from unstuck.cause import Cause, Evidence, Judgement
+import math
+
+from unstuck.cause import Cause, Evidence, Judgement, Mediator
 from unstuck.probes.direction import DirectionReading
 from unstuck.probes.layers import LayersReading
 from unstuck.probes.outputs import OutputsReading
@@ -102,6 +104,12 @@ VANISHING_GRADIENT = Cause(
     means="the gradient dies on its way back through the layers",
     chapter=5,
     judge=judge,
+    mediator=Mediator(
+        says="the gradient on the first layer's parameters over that on the last one's",
+        reads=LayersReading,
+        value=lambda layers: math.nan if layers.parameter_ratio is None else layers.parameter_ratio.value,
+        rises=True,
+    ),
     remedies=(AddNormalization, Reinitialize),
     sick=(deep_sigmoid,),
     well=(healthy, bowl),
