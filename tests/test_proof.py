@@ -19,7 +19,9 @@ from unstuck.proof import (
     dose_response,
     fault_returns,
     mediator_first,
+    obstacle,
     proves,
+    refuted,
 )
 
 JITTER = (0.01, -0.01, 0.0)
@@ -152,3 +154,25 @@ def test_all_that_applies_has_to_pass() -> None:
 def test_a_proof_stands_on_two_legs() -> None:
     assert not proves(proofs(doses="not applicable", mediator="not applicable"))
     assert not proves([])
+
+
+def test_a_proof_that_was_broken_off_is_none() -> None:
+    for number in range(len(proofs())):
+        assert not proves(proofs()[:number])
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "says"),
+    [
+        ({}, ""),
+        ({"mediator": "failed", "replanting": "failed", "doses": "not run"}, "mediator and re-planting failed"),
+        ({"doses": "not run"}, "dose-response was not run"),
+        (
+            {"doses": "not applicable", "replanting": "not applicable"},
+            "of dose-response, mediator and re-planting only mediator applies",
+        ),
+    ],
+)
+def test_what_stands_in_the_way_is_told(outcomes: dict[str, Outcome], says: str) -> None:
+    assert obstacle(proofs(**outcomes)) == says
+    assert refuted(proofs(**outcomes)) is ("failed" in outcomes.values())

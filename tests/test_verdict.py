@@ -13,6 +13,7 @@ from unstuck import causes
 from unstuck.cause import Evidence, Finding, Judgement
 from unstuck.decision import Verdict
 from unstuck.numerics.statistics import Interval
+from unstuck.proof import Element, Outcome, Proof
 from unstuck.remedies.adaptive_optimizer import AdaptiveOptimizer
 from unstuck.remedies.add_momentum import AddMomentum
 from unstuck.remedies.add_normalization import AddNormalization
@@ -89,8 +90,9 @@ def diagnosis(
     *,
     stuck: bool = False,
     finished: bool = True,
+    proofs: Sequence[Proof] = (),
 ) -> Diagnosis:
-    return verdict_of(findings, trials, won, stuck=stuck, finished=finished, causes=causes.ALL)
+    return verdict_of(findings, trials, won, stuck=stuck, finished=finished, causes=causes.ALL, proofs=proofs)
 
 
 LOWER, DECAY, RAISE = LowerLearningRate(factor=0.1), DecayLearningRate(over=10), RaiseLearningRate(factor=10.0)
@@ -214,6 +216,29 @@ class TestVerdict:
         cure = trial(LOWER, 0.2)
         failed = dataclasses.replace(opposite(LOWER, 0.2), verdict="failed")
         assert diagnosis([HIGH], [trial(), cure, failed], [cure]).proof == "likely"
+
+    @pytest.mark.parametrize(
+        ("outcomes", "proof", "because"),
+        [
+            (("passed", "passed"), "proved", "what else follows from the cause"),
+            (("failed", "passed"), "works-unproved", "not proved: mediator failed"),
+            (("passed", "not run"), "likely", "not proved: re-planting was not run"),
+            (("passed", "not applicable"), "likely", "only mediator applies"),
+        ],
+    )
+    def test_the_elements_of_a_proof_say_how_far_it_got(
+        self, outcomes: tuple[Outcome, Outcome], proof: str, because: str
+    ) -> None:
+        made: dict[Element, Outcome] = {"control": "passed", "opposite": "passed", "dose-response": "not applicable"}
+        made |= {"mediator": outcomes[0], "re-planting": outcomes[1]}
+        proofs = [Proof(element=element, outcome=found, expected="", says="") for element, found in made.items()]
+        cure = trial(LOWER, 0.2)
+        found = diagnosis([HIGH], [trial(), cure], [cure], proofs=proofs)
+        assert found.proof == proof
+        assert because in found.decided_by
+        assert found.proofs == tuple(proofs)
+        assert (found.confidence > 0.9) is (proof == "proved")
+        assert (found.confidence <= 0.5) is (proof == "works-unproved")
 
     def test_a_stronger_signal_makes_it_surer(self) -> None:
         cure = trial(LOWER, 0.2)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from unstuck.budget import Cost
 from unstuck.decision import MATERIAL, SIGNIFICANT
@@ -41,15 +41,33 @@ class Proof:
     cost: Cost = field(default_factory=Cost)
 
 
-LEGS = 2
-"""Of dose-response, mediator and re-planting, so many have to apply: a proof that rests on one of them is none."""
+LEGS: tuple[Element, ...] = ("dose-response", "mediator", "re-planting")
+"""What goes beyond a trial and its opposite."""
+
+ENOUGH = 2
+"""Of these, so many have to apply: a proof that rests on one of them is none."""
 
 
 def proves(proofs: Sequence[Proof]) -> bool:
     """Whether every element that applies has passed, and enough of those that apply are more than a trial shows."""
-    applicable = [proof for proof in proofs if proof.outcome != "not applicable"]
-    legs = [proof for proof in applicable if proof.element in ("dose-response", "mediator", "re-planting")]
-    return len(legs) >= LEGS and all(proof.outcome == "passed" for proof in applicable)
+    return not obstacle(proofs)
+
+
+def refuted(proofs: Sequence[Proof]) -> bool:
+    """Whether something that follows from the cause does not hold."""
+    return any(proof.outcome == "failed" for proof in proofs)
+
+
+def obstacle(proofs: Sequence[Proof]) -> str:
+    """What stands in the way of a proof, in a few words; empty where nothing does."""
+    outcomes = dict.fromkeys(get_args(Element), "not run") | {proof.element: proof.outcome for proof in proofs}
+    for outcome, what in (("failed", "failed"), ("not run", "was not run")):
+        if found := [element for element in outcomes if outcomes[element] == outcome]:
+            return f"{' and '.join(found)} {what}"
+    legs = [element for element in LEGS if outcomes[element] != "not applicable"]
+    if len(legs) < ENOUGH:
+        return f"of {', '.join(LEGS[:-1])} and {LEGS[-1]} {f'only {legs[0]} applies' if legs else 'none applies'}"
+    return ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from unstuck.cause import Cause, Finding
 from unstuck.decision import EQUAL
 from unstuck.prescription import Gain, Prescription
-from unstuck.proof import Proof, proves
+from unstuck.proof import Proof, obstacle, proves, refuted
 from unstuck.report import Diagnosis
 from unstuck.trial import Trial, helps_as_much
 
@@ -104,13 +104,15 @@ def _cured(
         doubts.append("without a signal of its own")
     if any(trial.opposes(won[0]) and helps_as_much(trial, won[0]) for trial in trials):
         doubts.append("whose opposite helps as much")
-    proved = proves(proofs)
+    proved, doubted = proves(proofs), bool(doubts) or refuted(proofs)
     if proved:
         doubts = ["and what else follows from the cause"]
+    elif proofs:
+        doubts.append(f"and not proved: {obstacle(proofs)}")
     return Diagnosis(
         cause=finding.cause,
-        confidence=PROVED if proved else 0.5 if doubts else round(0.55 + 0.4 * finding.score, 2),
-        proof="proved" if proved else "works-unproved" if doubts else "likely",
+        confidence=PROVED if proved else 0.5 if doubted else round(0.55 + 0.4 * finding.score, 2),
+        proof="proved" if proved else "works-unproved" if doubted else "likely",
         summary=f"{_sentence(finding)} What helps: {steps}. In the trial, {won[0].because}.",
         candidates=candidates,
         decided_by=", ".join((f"a trial of {won[0].remedy} under {len(won[0].per_seed)} data orders", *doubts)),

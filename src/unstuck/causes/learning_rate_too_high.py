@@ -10,6 +10,8 @@ Occurs at the Edge of Stability; the lecture's chapter 3.
 
 from __future__ import annotations
 
+import math
+
 from unstuck.cause import Cause, Evidence, Judgement, Mediator
 from unstuck.probes.direction import DirectionReading
 from unstuck.probes.step import StepReading
@@ -89,9 +91,9 @@ LEARNING_RATE_TOO_HIGH = Cause(
     chapter=3,
     judge=judge,
     mediator=Mediator(
-        says="the present step over the longest that does not raise the loss",
+        says="the largest curvature over what the rule and rate can walk",
         reads=StepReading,
-        value=lambda step: 1 / step.critical_multiple,
+        value=lambda step: math.nan if step.sharpness_over_limit is None else step.sharpness_over_limit,
         rises=False,
     ),
     remedies=(LowerLearningRate, DecayLearningRate),

@@ -105,10 +105,10 @@ VANISHING_GRADIENT = Cause(
     chapter=5,
     judge=judge,
     mediator=Mediator(
-        says="the gradient on the first layer's parameters over that on the last one's",
+        says="what the logarithm of the gradient on the parameters loses per layer on the way back",
         reads=LayersReading,
-        value=lambda layers: math.nan if layers.parameter_ratio is None else layers.parameter_ratio.value,
-        rises=True,
+        value=lambda layers: math.nan if layers.parameter_trend is None else layers.parameter_trend.value,
+        rises=False,
     ),
     remedies=(AddNormalization, Reinitialize),
     sick=(deep_sigmoid,),
