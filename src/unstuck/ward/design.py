@@ -73,31 +73,32 @@ def all_candidates() -> tuple[Case, ...]:
     return (*candidates(), *doubles(), *well())
 
 
-@cache
 def twins() -> dict[str, Twins]:
     """By the names of cases: where the training ends as it is, and mended."""
-    return {name: Twins(**ends) for name, ends in _stored().items() if "mended" in ends}
+    return {name: Twins(**ends) for name, ends in _stored(ENDS).items() if "mended" in ends}
+
+
+def healthy_ends() -> dict[str, Healthy]:
+    """By the names of healthy cases: where they end, and where they should."""
+    return {name: Healthy(**ends) for name, ends in _stored(ENDS).items() if "level" in ends}
 
 
 @cache
-def healthy_ends() -> dict[str, Healthy]:
-    """By the names of healthy cases: where they end, and where they should."""
-    return {name: Healthy(**ends) for name, ends in _stored().items() if "level" in ends}
-
-
-def _stored() -> dict[str, dict[str, float]]:
-    found: dict[str, dict[str, float]] = json.loads(ENDS.read_text(encoding="utf-8"))
+def _stored(path: Path) -> dict[str, dict[str, float]]:
+    found: dict[str, dict[str, float]] = json.loads(path.read_text(encoding="utf-8"))
     return found
 
 
 def faulty() -> tuple[Case, ...]:
     """Cases with one fault, of which it is known that it hurts."""
-    return tuple(case for case in candidates() if case.name in twins() and twins()[case.name].hurts)
+    known = twins()
+    return tuple(case for case in candidates() if case.name in known and known[case.name].hurts)
 
 
 def healthy_cases() -> tuple[Case, ...]:
     """Cases without a fault, of which it is known that they get where they should."""
-    return tuple(case for case in well() if case.name in healthy_ends() and healthy_ends()[case.name].well)
+    known = healthy_ends()
+    return tuple(case for case in well() if case.name in known and known[case.name].well)
 
 
 def every_case() -> tuple[Case, ...]:

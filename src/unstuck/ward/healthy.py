@@ -13,7 +13,7 @@ from unstuck.untouched import seeded
 from unstuck.walk import fixed_threads, walk
 from unstuck.ward import tasks
 from unstuck.ward.changes import biased, followed, head
-from unstuck.ward.fault import EVERY_HOST, LAYERED, MEASURED
+from unstuck.ward.fault import EVERY_HOST, MEASURED
 from unstuck.ward.hosts import OPTIMIZERS, UPDATES
 from unstuck.ward.networks import Transformer, perceptron
 from unstuck.ward.parts import BEFORE, Parts
@@ -31,7 +31,7 @@ class Wellness:
         hosts: to which it is done.
         optimizers: under which.
         runs: how many there are of it.
-        ease: times the level of the host is where it should get.
+        ease: times the level of the host is where it should get: further up under noise, or at a lower rate.
     """
 
     kind: str
@@ -160,25 +160,37 @@ def clipped(parts: Parts) -> Parts:
 
 ALL: tuple[Wellness, ...] = (
     Wellness(kind="as-it-is", make=as_it_is, hosts=EVERY_HOST, runs=36),
-    Wellness(kind="edge-of-stability", make=edge_of_stability, hosts=LAYERED, optimizers=("sgd",), runs=4),
-    Wellness(kind="warming-up", make=warming_up, hosts=EVERY_HOST),
+    Wellness(kind="edge-of-stability", make=edge_of_stability, hosts=("perceptron",), optimizers=("sgd",), runs=3),
+    Wellness(kind="warming-up", make=warming_up, hosts=EVERY_HOST, ease=1.2),
     Wellness(kind="half-warmed-up", make=half_warmed_up, hosts=EVERY_HOST),
     Wellness(
         kind="normalized-last", make=normalized_last, hosts=("transformer",), optimizers=("adam", "adamw"), runs=2
     ),
-    Wellness(kind="cycling", make=cycling, hosts=EVERY_HOST),
+    Wellness(kind="cycling", make=cycling, hosts=EVERY_HOST, ease=1.3),
     Wellness(kind="decaying", make=decaying, hosts=EVERY_HOST),
     Wellness(kind="on-a-plateau", make=on_a_plateau, hosts=("recurrent",), runs=4),
     Wellness(kind="converged", make=converged, hosts=("recurrent", "autoencoder", "residual"), runs=6),
-    Wellness(kind="frozen-on-purpose", make=frozen_on_purpose, hosts=("perceptron", "convolutional", "residual")),
+    Wellness(
+        kind="frozen-on-purpose", make=frozen_on_purpose, hosts=("perceptron", "convolutional", "residual"), ease=1.2
+    ),
     Wellness(kind="accumulating", make=accumulating, hosts=EVERY_HOST),
-    Wellness(kind="at-the-noise", make=at_the_noise, hosts=("perceptron",), runs=3),
+    Wellness(kind="at-the-noise", make=at_the_noise, hosts=("perceptron",), runs=3, ease=3),
     Wellness(kind="sparse", make=sparse, hosts=("perceptron",), runs=3),
     Wellness(
-        kind="a-little-dropout", make=a_little_dropout, hosts=("perceptron", "convolutional", "transformer"), runs=3
+        kind="a-little-dropout",
+        make=a_little_dropout,
+        hosts=("perceptron", "convolutional", "transformer"),
+        runs=3,
+        ease=1.2,
     ),
     Wellness(kind="small-batches", make=small_batches, hosts=MEASURED, runs=4),
-    Wellness(kind="larger-batches", make=larger_batches, hosts=("perceptron", "autoencoder", "convolutional"), runs=3),
+    Wellness(
+        kind="larger-batches",
+        make=larger_batches,
+        hosts=("perceptron", "autoencoder", "convolutional"),
+        runs=3,
+        ease=1.2,
+    ),
     Wellness(
         kind="without-momentum",
         make=without_momentum,

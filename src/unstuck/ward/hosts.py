@@ -88,13 +88,13 @@ HOSTS = (
         task=tasks.waves,
         network=lambda: residual(tasks.WAVES),
         rates={"sgd": 0.07, "adam": 0.012, "adamw": 0.012},
-        level=0.15,
+        level=0.17,
     ),
     Host(
         name="recurrent",
         task=tasks.recall,
         network=lambda: Recurrent(nn.GRU(tasks.SYMBOLS, 24, batch_first=True), tasks.SYMBOLS),
-        rates={"sgd": 0.2, "adam": 0.01, "adamw": 0.01},
+        rates={"sgd": 0.3, "adam": 0.01, "adamw": 0.01},
         level=0.5,
     ),
     Host(
@@ -102,7 +102,7 @@ HOSTS = (
         task=tasks.text,
         network=lambda: Transformer(len(tasks.LETTERS), tasks.CONTEXT),
         rates={"sgd": 0.15, "adam": 6e-3, "adamw": 6e-3},
-        level=2.0,
+        level=2.05,
         batch=16,
     ),
     Host(
@@ -110,7 +110,7 @@ HOSTS = (
         task=tasks.surface,
         network=lambda: perceptron((tasks.OBSERVED, 32, tasks.HIDDEN, 32, tasks.OBSERVED), nn.Tanh),
         rates={"sgd": 0.1, "adam": 0.01, "adamw": 0.01},
-        level=0.1,
+        level=0.11,
         regression=True,
     ),
 )

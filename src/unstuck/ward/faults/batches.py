@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from unstuck.ward.fault import LAYERED, MEASURED, Fault
+from unstuck.ward.fault import LAYERED, Fault
 from unstuck.ward.hosts import UPDATES
 from unstuck.ward.parts import Parts
 
@@ -34,8 +34,8 @@ FAULTS = (
         cause="gradient-noise",
         also=("learning-rate-too-high",),
         plant=batch,
-        hosts=MEASURED,
-        severities=(2, 1),
+        hosts=("perceptron", "residual", "autoencoder"),
+        severities=(1,),
         updates=300,
     ),
     Fault(

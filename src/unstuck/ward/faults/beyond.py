@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from unstuck.untouched import seeded
 from unstuck.ward.changes import Detached, confident, followed, head, replaced
-from unstuck.ward.fault import CLASSIFIERS, EVERY_HOST, MEASURED, Fault
+from unstuck.ward.fault import CLASSIFIERS, EVERY_HOST, Fault
 from unstuck.ward.parts import Parts
 
 NOT_TEXT = ("perceptron", "convolutional", "residual", "recurrent", "autoencoder")
@@ -291,6 +291,6 @@ FAULTS = (
         kind="sorted-by-input",
         cause="unshuffled-data",
         plant=sorted_by_input,
-        hosts=MEASURED,
+        hosts=("autoencoder",),
     ),
 )

@@ -283,7 +283,7 @@ FAULTS = (
         cause="dead-units",
         plant=closed_gates,
         hosts=("recurrent",),
-        severities=(8, 16),
+        severities=(16, 24),
     ),
     Fault(
         kind="slow-statistics",

@@ -12,6 +12,7 @@ from unstuck.untouched import seeded
 from unstuck.ward import tasks
 from unstuck.ward.changes import Multiplied, layers, replaced
 from unstuck.ward.fault import EVERY_HOST, LAYERED, Fault
+from unstuck.ward.hosts import UPDATES
 from unstuck.ward.networks import Transformer
 from unstuck.ward.parts import Parts
 
@@ -92,15 +93,15 @@ def uneven(parts: Parts, severity: float) -> Parts:
 
 
 def post_norm(parts: Parts, severity: float) -> Parts:
-    """Six layers normalized after their shortcuts, at a rate that they bear once they have begun."""
+    """Layers normalized after their shortcuts, at a rate that they bear once they have begun."""
     with seeded(0):
         model = Transformer(len(tasks.LETTERS), tasks.CONTEXT, layers=int(severity), normalized_first=False)
-    return parts.but(model=model)
+    return parts.ruled(rate=2 * parts.rule.rate).but(model=model)
 
 
 def warmed_up(parts: Parts, severity: float) -> Parts:
     """The same with a warm-up."""
-    return post_norm(parts, severity).but(schedule=WarmUp(updates=200, then=Constant()))
+    return post_norm(parts, severity).but(schedule=WarmUp(updates=400, then=Constant()))
 
 
 FAULTS = (
@@ -196,6 +197,8 @@ FAULTS = (
         plant=post_norm,
         mended=warmed_up,
         hosts=("transformer",),
-        severities=(4, 6),
+        optimizers=ADAPTIVE,
+        severities=(8, 6),
+        updates=2 * UPDATES,
     ),
 )
