@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, get_args
 
 import pytest
 
@@ -81,6 +81,10 @@ def finding(cause: str, score: float, **judged: Any) -> Finding:
     evidence = Evidence(reading="step", update=0, value=1.0, unit="", expected="", says=f"a sign of {cause}")
     judgement = Judgement(score=score, evidence=(evidence,), **judged)
     return Finding(cause=cause, means=f"what {cause} means", chapter=0, judgement=judgement)
+
+
+def elements(outcomes: Mapping[Element, Outcome]) -> list[Proof]:
+    return [Proof(element=element, outcome=outcome, expected="", says="") for element, outcome in outcomes.items()]
 
 
 def diagnosis(
@@ -223,7 +227,7 @@ class TestVerdict:
             (("passed", "passed"), "proved", "what else follows from the cause"),
             (("failed", "passed"), "works-unproved", "not proved: mediator failed"),
             (("passed", "not run"), "likely", "not proved: re-planting was not run"),
-            (("passed", "not applicable"), "likely", "only mediator applies"),
+            (("passed", "not applicable"), "likely", "neither dose-response nor re-planting"),
         ],
     )
     def test_the_elements_of_a_proof_say_how_far_it_got(
@@ -231,7 +235,7 @@ class TestVerdict:
     ) -> None:
         made: dict[Element, Outcome] = {"control": "passed", "opposite": "passed", "dose-response": "not applicable"}
         made |= {"mediator": outcomes[0], "re-planting": outcomes[1]}
-        proofs = [Proof(element=element, outcome=found, expected="", says="") for element, found in made.items()]
+        proofs = elements(made)
         cure = trial(LOWER, 0.2)
         found = diagnosis([HIGH], [trial(), cure], [cure], proofs=proofs)
         assert found.proof == proof
@@ -239,6 +243,15 @@ class TestVerdict:
         assert found.proofs == tuple(proofs)
         assert (found.confidence > 0.9) is (proof == "proved")
         assert (found.confidence <= 0.5) is (proof == "works-unproved")
+
+    def test_nothing_is_proved_of_a_cause_without_a_signal_of_its_own(self) -> None:
+        proofs = elements(dict.fromkeys(get_args(Element), "passed"))
+        cure = trial(LOWER, 0.2)
+        silent = finding("learning-rate-too-high", 0.1)
+        found = diagnosis([silent], [trial(), cure], [cure], stuck=True, proofs=proofs)
+        assert found.proof == "works-unproved"
+        assert found.decided_by.endswith("without a signal of its own")
+        assert diagnosis([HIGH], [trial(), cure], [cure], stuck=True, proofs=proofs).proof == "proved"
 
     def test_a_stronger_signal_makes_it_surer(self) -> None:
         cure = trial(LOWER, 0.2)

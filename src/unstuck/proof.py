@@ -1,4 +1,4 @@
-"""The proof of a cause: what has to hold besides a remedy that works (docs/decisions).
+"""The proof of a cause: what has to hold besides a remedy that works (docs/decisions/0012).
 
 Each element is a question with an answer in numbers: does the specific remedy beat the untouched training; does its
 opposite not help as much; does more of it do more, up to a best dose; does the quantity that the cause works through
@@ -41,15 +41,12 @@ class Proof:
     cost: Cost = field(default_factory=Cost)
 
 
-LEGS: tuple[Element, ...] = ("dose-response", "mediator", "re-planting")
-"""What goes beyond a trial and its opposite."""
-
-ENOUGH = 2
-"""Of these, so many have to apply: a proof that rests on one of them is none."""
-
-
 def proves(proofs: Sequence[Proof]) -> bool:
-    """Whether every element that applies has passed, and enough of those that apply are more than a trial shows."""
+    """Whether every element that applies has passed, and enough of them apply.
+
+    The mediator has to: it alone is of the cause, the others are of the remedy, which other causes may share. And of
+    dose-response and re-planting one: both show more than the trial did.
+    """
     return not obstacle(proofs)
 
 
@@ -64,9 +61,10 @@ def obstacle(proofs: Sequence[Proof]) -> str:
     for outcome, what in (("failed", "failed"), ("not run", "was not run")):
         if found := [element for element in outcomes if outcomes[element] == outcome]:
             return f"{' and '.join(found)} {what}"
-    legs = [element for element in LEGS if outcomes[element] != "not applicable"]
-    if len(legs) < ENOUGH:
-        return f"of {', '.join(LEGS[:-1])} and {LEGS[-1]} {f'only {legs[0]} applies' if legs else 'none applies'}"
+    if outcomes["mediator"] == "not applicable":
+        return "what it works through cannot be read"
+    if outcomes["dose-response"] == outcomes["re-planting"] == "not applicable":
+        return "neither dose-response nor re-planting applies"
     return ""
 
 

@@ -61,11 +61,11 @@ class Proving:
     limit: int
 
     def elements(self) -> Iterator[Proof]:
-        """One after the other, those that take fewest updates first."""
+        """One after the other; the opposite has mostly been walked, and the others take ever more updates."""
         yield self.control()
         yield self.opposite()
-        yield self.replanting()
         yield self.mediator()
+        yield self.replanting()
         yield self.doses()
 
     def control(self) -> Proof:

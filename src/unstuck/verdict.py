@@ -104,11 +104,12 @@ def _cured(
         doubts.append("without a signal of its own")
     if any(trial.opposes(won[0]) and helps_as_much(trial, won[0]) for trial in trials):
         doubts.append("whose opposite helps as much")
-    proved, doubted = proves(proofs), bool(doubts) or refuted(proofs)
+    doubted = bool(doubts) or refuted(proofs)
+    proved = proves(proofs) and not doubted
     if proved:
-        doubts = ["and what else follows from the cause"]
-    elif proofs:
-        doubts.append(f"and not proved: {obstacle(proofs)}")
+        doubts.append("and what else follows from the cause")
+    elif against := proofs and obstacle(proofs):
+        doubts.append(f"and not proved: {against}")
     return Diagnosis(
         cause=finding.cause,
         confidence=PROVED if proved else 0.5 if doubted else round(0.55 + 0.4 * finding.score, 2),
