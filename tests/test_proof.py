@@ -23,6 +23,7 @@ from unstuck.proof import (
     proves,
     refuted,
 )
+from unstuck.proof_figure import drawn
 
 JITTER = (0.01, -0.01, 0.0)
 """Between the orders."""
@@ -97,6 +98,27 @@ def test_the_mediator_moves_first_and_the_way_that_cures(treated: list[tuple[flo
     assert course(treated).outcome == outcome
     mirrored = [(16.0 - value, loss) for value, loss in treated]
     assert course(mirrored, rises=True).outcome == outcome
+
+
+def test_the_picture_shows_how_much_of_their_way_both_have_made() -> None:
+    made = course([(8.0, 2.0), (4.0, 2.0), (0.0, 1.0)])
+    figure = drawn([made])["mediator"]
+    assert [list(line.y) for line in figure.data] == [[0.0, 0.5, 1.0], [0.0, 0.0, 1.0]]
+    assert list(figure.data[0].x) == [0, 10, 20]
+    still = drawn([course([(9.0, 2.0), (9.0, 2.5), (9.0, 2.5)])])["mediator"]
+    assert not still.data
+
+
+def test_the_picture_of_doses_shows_the_range_between_orders() -> None:
+    figure = drawn([response(0.9, 0.7, 0.3, 0.8)])["dose-response"]
+    treated = next(line for line in figure.data if line.name == "treated")
+    assert list(treated.x) == [1.0, 10.0, 100.0, 1000.0]
+    assert treated.y == pytest.approx((0.9, 0.7, 0.3, 0.8))
+    assert treated.customdata[0] == pytest.approx((0.89, 0.91))
+
+
+def test_an_element_that_was_not_looked_for_has_no_picture() -> None:
+    assert not drawn(proofs(doses="not run", mediator="not applicable"))
 
 
 def test_what_moves_by_itself_is_no_mediator() -> None:

@@ -178,6 +178,11 @@ def _half(way: Sequence[float]) -> int:
     return next(place for place, far in enumerate(way) if far >= min(farthest, farthest / 2))
 
 
+def _shares(way: Sequence[float]) -> list[float]:
+    """Of the farthest that was reached; none where the way leads back."""
+    return [far / max(way) for far in way] if max(way) > 0 else []
+
+
 def mediator_first(course: Course) -> Proof:
     """The mediator makes half of its way no later than the loss half of its fall, and not by itself."""
     before, moved, first = course.untouched[0], course.moved(course.treated), course.moved_at
@@ -202,6 +207,8 @@ def mediator_first(course: Course) -> Proof:
             "treated": [point.value for point in course.treated],
             "untouched": [point.value for point in course.untouched],
             "loss": [point.loss for point in course.treated],
+            "moved": _shares(moved),
+            "fallen": _shares(course.fallen),
         },
         cost=sum((point.cost for point in (*course.treated, *course.untouched)), Cost()),
     )

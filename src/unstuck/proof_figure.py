@@ -1,23 +1,38 @@
-"""The pictures of a proof: the response over the dose."""
+"""The pictures of a proof: what moves first, and the response over the dose."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import plotly.graph_objects as go
 
 from unstuck import plot
-from unstuck.proof import Proof
+from unstuck.proof import Element, Proof
 
 
 def drawn(proofs: Iterable[Proof]) -> dict[str, go.Figure]:
     """The pictures of the elements that have one, by their names."""
+    found = {proof.element: proof for proof in proofs if proof.numbers}
     return {
-        proof.element: _doses(proof.numbers, proof.says)
-        for proof in proofs
-        if proof.element == "dose-response" and proof.numbers
+        element: draw(found[element].numbers, found[element].says)
+        for element, draw in DRAWN.items()
+        if element in found
     }
+
+
+def _first(numbers: Mapping[str, Any], says: str) -> go.Figure:
+    """The mediator and the loss of the treated walk, each as a share of the farthest that it got."""
+    figure = plot.figure(title="What moves first", x="update", y="share of its way", summary=_sentence(says))
+    ways: tuple[tuple[str, str, plot.Role], ...] = (
+        ("what the cause works through", "moved", "treated"),
+        ("the loss", "fallen", "neutral"),
+    )
+    for name, way, role in ways:
+        if numbers[way]:
+            plot.line(figure, numbers["updates"], numbers[way], name=name, role=role)
+            figure.data[-1].mode = "lines+markers"
+    return figure
 
 
 def _doses(numbers: Mapping[str, Any], says: str) -> go.Figure:
@@ -28,7 +43,7 @@ def _doses(numbers: Mapping[str, Any], says: str) -> go.Figure:
         x=setting,
         y="loss on the fixed sample",
         log_x=True,
-        summary=f"{says[:1].upper()}{says[1:]}.",
+        summary=_sentence(says),
     )
     arms: tuple[tuple[str, plot.Role, Any], ...] = (
         ("as it is", "untouched", [numbers["untouched"]] * len(doses)),
@@ -45,3 +60,10 @@ def _doses(numbers: Mapping[str, Any], says: str) -> go.Figure:
             role=role,
         )
     return figure
+
+
+def _sentence(says: str) -> str:
+    return f"{says[:1].upper()}{says[1:]}."
+
+
+DRAWN: Mapping[Element, Callable[[Mapping[str, Any], str], go.Figure]] = {"mediator": _first, "dose-response": _doses}

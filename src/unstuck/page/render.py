@@ -13,7 +13,8 @@ from unstuck.page.parts import entries, mapping, mappings
 from unstuck.page.picture import Picture, picture
 
 SCHEMA = 1
-TRIALS, DOSES = "trials", "dose-response"  # shown with the trials and with the proof, the others by themselves
+TRIALS = "trials"  # the figure of this name is shown with the trials,
+PROOF = ("mediator", "dose-response")  # those of these names with the proof, the others by themselves
 NOTEBOOK_HEIGHT = "46rem"
 
 Document = Mapping[str, Any]  # the JSON of a report, of schema 1
@@ -80,10 +81,10 @@ def _pictures(document: Document) -> dict[str, list[Picture]]:
     kept = {key: value for key, value in mapping(document.get("figures")).items() if isinstance(value, Mapping)}
     groups: dict[str, dict[str, Mapping[str, Any]]] = {
         "trials": {key: value for key, value in kept.items() if key == TRIALS},
-        "proof": {key: value for key, value in kept.items() if key == DOSES},
+        "proof": {key: value for key, value in kept.items() if key in PROOF},
         "rounds": {str(place): charts.gains(trials) for place, trials in enumerate(rounds)},
         "curve": {column: charts.curve(curve, column) for column in columns},
-        "figures": {key: value for key, value in kept.items() if key not in (TRIALS, DOSES)},
+        "figures": {key: value for key, value in kept.items() if key not in (TRIALS, *PROOF)},
     }
     pictures = {
         group: [picture(key, figure, id=f"{group}-{place}") for place, (key, figure) in enumerate(figures.items())]
