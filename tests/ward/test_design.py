@@ -22,6 +22,7 @@ def test_every_fault_in_it_hurts() -> None:
     twins = design.twins()
     assert {case.name for case in (*design.candidates(), *design.doubles())} == set(twins)
     assert all(twins[case.name].mended <= 0.8 * twins[case.name].faulty for case in design.faulty())
+    assert all(twins[case.name].hurts for case in design.doubles())
     assert {case.kinds[0] for case in design.faulty()} == set(faults.BY_KIND)
     assert {case.kinds[0] for case in design.healthy_cases()} == set(healthy.BY_KIND)
 

@@ -183,6 +183,13 @@ def test_a_page_and_results_in_markdown(tmp_path: Path) -> None:
         score_page.write_results(rows, tmp_path / "none.md")
 
 
+def test_runs_that_broke_off_are_told() -> None:
+    found = row("diagnosis", CASES[0].case, dict(CASES[0].result))
+    broken = replace(found, state="failed", result=None, error="ValueError")
+    assert "broke off" not in score_page.lead_of([found])
+    assert "broke off, and are in no figure: 1." in score_page.lead_of([found, broken])
+
+
 def test_rows_become_diagnoses() -> None:
     case = design.faulty()[0]
     (found,) = scores.diagnosed([row("diagnosis", case, result("healthy")), row("rates", case, {})])

@@ -82,6 +82,7 @@ def ward(
     part_of_runs = Shard.parse(shard)
     with working(quiet) as progress:
         from unstuck.ward import design, run
+        from unstuck.ward.case import Case
 
         cases = design.chosen(
             design.all_candidates() if verify else design.every_case(),
@@ -95,7 +96,7 @@ def ward(
         rows = [] if listed else _driven(ledger, runs, part_of_runs, jobs, progress)
     for row in rows:
         if row.state == "failed":
-            say(f"{row.settings['case']}: {(row.error or '').strip().splitlines()[-1]}")
+            say(f"{Case.of(row.settings['case']).name}: {(row.error or '').strip().splitlines()[-1]}")
     if listed:
         typer.echo("\n".join(f"{design.part_of(case)}  {case.name}" for case in cases))
     elif verify:

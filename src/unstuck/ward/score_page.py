@@ -37,10 +37,12 @@ def lead_of(rows: Sequence[Row]) -> str:
     """What the figures rest on, in a sentence or two."""
     cases = scores.diagnosed(rows)
     counts = {group: len(scores.grouped(cases, group)) for group in ("faulty", "healthy", "double")}
+    failed = sum(row.state == "failed" for row in rows)
     of_code = sorted({row.settings["code"] for row in scores.done(rows, "diagnosis")})
     return (
         f"{counts['faulty']} trainings with one fault that hurts, {counts['double']} with two, {counts['healthy']} "
         f"with none; code {', '.join(of_code) or 'none'}. Thresholds may be chosen on the calibration part alone."
+        + (f" Runs that broke off, and are in no figure: {failed}." if failed else "")
     )
 
 

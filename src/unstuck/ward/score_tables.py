@@ -41,7 +41,8 @@ def figures(cases: Sequence[Diagnosed], rows: Sequence[Row]) -> Table:
     rates = ("rates within 2 × or 5 % of the grid's best", "≥ 95 %")
     lines.append((*rates, *(str(beside.rates_right(part, rows)) for part in parts.values())))
     bins = (scores.reliability(part) for part in parts.values())
-    lines.append(("expected calibration error", NONE, *(f"{scores.calibration_error(each):.2f}" for each in bins)))
+    errors = (f"{scores.calibration_error(each):.2f}" if each else NONE for each in bins)
+    lines.append(("expected calibration error", NONE, *errors))
     return Table(
         caption="Figures to reach; shares with their counts and 95 % intervals (Wilson)",
         header=("figure", "aim", *parts),
