@@ -86,7 +86,8 @@ def course(
     [
         ([(1.0, 2.0), (1.0, 0.5), (1.0, 0.1)], "passed"),  # at once
         ([(8.0, 2.0), (3.0, 1.9), (1.0, 0.1)], "passed"),
-        ([(8.0, 2.0), (3.0, 0.5), (1.0, 0.1)], "passed"),  # together, as far as can be told
+        ([(1.0, 0.5), (1.0, 0.3), (1.0, 0.1)], "passed"),  # both at once, by the treatment itself
+        ([(8.0, 2.0), (3.0, 0.5), (1.0, 0.1)], "failed"),  # together, as far as can be told
         ([(8.0, 2.0), (7.0, 0.5), (1.0, 0.1)], "failed"),  # the loss went first
         ([(8.0, 2.0), (8.0, 0.5), (8.0, 0.1)], "failed"),  # it does not move
         ([(1.0, 2.0), (1.0, 2.1), (1.0, 2.2)], "failed"),  # the loss does not fall

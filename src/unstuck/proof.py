@@ -184,11 +184,12 @@ def _shares(way: Sequence[float]) -> list[float]:
 
 
 def mediator_first(course: Course) -> Proof:
-    """The mediator makes half of its way no later than the loss half of its fall, and not by itself."""
+    """The mediator makes half of its way at once, or before the loss half of its fall; and not by itself."""
     before, moved, first = course.untouched[0], course.moved(course.treated), course.moved_at
     follows = _half(course.fallen)
     by_itself = max(course.moved(course.untouched[: first + 1])) >= max(moved) / 2
-    passed = max(moved) > 0 and max(course.fallen) > 0 and first <= follows and not by_itself
+    leads = first == 0 or first < follows
+    passed = max(moved) > 0 and max(course.fallen) > 0 and leads and not by_itself
     farthest = course.treated[moved.index(max(moved))].value
     found = (
         f"{course.says} goes from {before.value:.3g} to {farthest:.3g}, half of the way by update "

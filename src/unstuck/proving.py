@@ -35,7 +35,7 @@ from unstuck.untouched import derived_seed
 from unstuck.view import View
 from unstuck.walk import walk
 
-LOOKED_AT = (0, 1 / 32, 1 / 8, 1 / 4, 1)
+LOOKED_AT = (0, 1 / 32, 1 / 8, 1 / 4, 1 / 2, 1)
 """Where along the trunk mediators are read, denser at the start, where cures begin."""
 
 RUNGS = 4
