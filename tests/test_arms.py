@@ -14,6 +14,7 @@ from tests.untouched import assert_untouched
 from torch import nn
 
 from unstuck import specimens
+from unstuck.classifier import classifier, loader, table
 from unstuck.data import Data
 from unstuck.horizon import ORDERS, SHORTEST
 from unstuck.problem import Problem
@@ -24,7 +25,6 @@ from unstuck.remedies.raise_learning_rate import RaiseLearningRate
 from unstuck.remedies.reinitialize import Reinitialize
 from unstuck.remedies.smaller_batch import SmallerBatch
 from unstuck.remedy import Remedy
-from unstuck.specimens.small import classifier, loader, table
 from unstuck.trial import Trial
 from unstuck.untouched import derived_seed
 from unstuck.walk import fixed_threads, walk

@@ -74,15 +74,13 @@ def trials(where: Ground, *candidates: tuple[str, tuple[Nothing, ...]], **given:
 def test_every_arm_is_told_of_under_its_name(anywhere: Ground) -> None:
     stage = Stage(cured_by(1))
     told: list[int] = []
-    found = trials(
-        anywhere, candidate("first", 1), candidate("second", 2), measure="valid_loss", told=told.append, run=stage
-    )
+    found = trials(anywhere, candidate("first", 1), candidate("second", 2), told=told.append, run=stage)
     assert [trial.arm for trial in found] == ["untouched", "a/a", "remedy", "remedy"]
     assert [trial.cause for trial in found] == [None, None, "first", "second"]
     assert [trial.verdict for trial in found] == ["reference", "reference", "better", "same"]
     assert [trial.remedy for trial in found] == [None, None, "nothing", "nothing"]
     assert [dict(trial.settings) for trial in found] == [{}, {}, {"number": 1}, {"number": 2}]
-    assert {trial.measure for trial in found} == {"valid_loss"}
+    assert {trial.measure for trial in found} == {anywhere.measure}
     assert found[2].treatment == (Nothing(number=1),)
     assert found[2].gain == pytest.approx(0.5, abs=0.02)
     assert found[2].mean == pytest.approx(sum(found[2].per_seed) / ORDERS)

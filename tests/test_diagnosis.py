@@ -18,11 +18,11 @@ from torch import Tensor, nn
 from unstuck import causes, specimens
 from unstuck.cause import Cause
 from unstuck.causes.healthy import HEALTHY
+from unstuck.classifier import classifier, loader, perceptron, table
 from unstuck.diagnosis import diagnose
 from unstuck.errors import InputError
 from unstuck.problem import Problem
 from unstuck.report import Report
-from unstuck.specimens.small import classifier, loader, perceptron, table
 from unstuck.walk import fixed_threads, walk
 
 BUDGET = 1_000

@@ -73,19 +73,19 @@ def test_the_pace_is_how_many_updates_see_as_many_samples() -> None:
 def test_a_dose_that_cannot_be_applied_is_left_out(error: type[Exception]) -> None:
     plan = planned(small(), (Refusing(error=error), Nothing(number=2)), (Refusing(number=1, error=error),))
     assert [candidate.doses for candidate in plan.candidates] == [(Nothing(number=2),)]
-    (failed,) = plan.failures("valid_loss")
+    (failed,) = plan.failures()
     assert (failed.arm, failed.verdict, failed.remedy, failed.cause) == ("remedy", "failed", "nothing", "a cause")
     assert dict(failed.settings) == {"number": 1, "error": error}
     assert failed.because.startswith("not here, 1" if error is InputError else "RuntimeError: not here, 1")
     assert "\n" not in failed.because
     assert failed.per_seed == ()
     assert failed.updates == failed.samples == 0
-    assert failed.measure == "valid_loss"
+    assert failed.measure == plan.ground.measure
 
 
 def test_a_remedy_that_proposed_nothing_because_it_raised_has_failed_too() -> None:
     plan = Plan.of(ground(small()), [Candidate(cause="a cause", remedy="nothing", failure="KeyError: 'rate'")])
-    (failed,) = plan.failures("train_loss")
+    (failed,) = plan.failures()
     assert (failed.remedy, dict(failed.settings), failed.because) == ("nothing", {}, "KeyError: 'rate'")
 
 

@@ -7,9 +7,9 @@ import torch
 from tests import zoo
 from torch import Tensor, nn
 
+from unstuck.classifier import classifier, loader, table
 from unstuck.problem import Problem
 from unstuck.snapshot import Snapshot
-from unstuck.specimens.small import classifier, loader, table
 from unstuck.vector import flatten, moved
 from unstuck.view import BLOCK, PARTS, SAMPLE, View, view_of
 from unstuck.walk import walk

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from unstuck.measure import MeasureName
 from unstuck.problem import Problem
 from unstuck.reading import History, Reading, Readings
 from unstuck.remedy import Remedy
@@ -104,7 +105,7 @@ class Cause:
     chapter: int
     judge: Callable[..., Judgement]
     remedies: tuple[type[Remedy], ...] = ()
-    measure: str = "train_loss"
+    measure: MeasureName = "train_loss"
     mediator: Mediator | None = None
     fault: bool = True
     sick: tuple[Callable[[], Problem], ...] = field(default=(), repr=False)

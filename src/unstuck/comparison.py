@@ -31,7 +31,6 @@ class Comparison:
     Attributes:
         plan: what is tried.
         horizon: H.
-        measure: what arms are compared by.
         ceiling: the loss of the best constant answer, where it is known; where some arm gets below it, one above
             it has learned nothing, and how far above says nothing.
         told: called with the updates of each finished piece.
@@ -40,7 +39,6 @@ class Comparison:
 
     plan: Plan
     horizon: int
-    measure: str = "train_loss"
     ceiling: float | None = None
     told: Callable[[int], None]
     run: Runner = in_turn
@@ -104,12 +102,12 @@ class Comparison:
                 self.runs[arm],
                 self.decisions[arm],
                 from_update=self.plan.ground.snapshot.update,
-                measure=self.measure,
+                measure=self.plan.ground.measure,
                 gain_at_equal_cost=self._gain_at_equal_cost(arm),
             )
             for arm in self.arms
         )
-        return (*walked, *self.plan.failures(self.measure))
+        return (*walked, *self.plan.failures())
 
     def know(self, dose: Remedy) -> bool:
         """Learn at which pace a dose walks; False where it cannot be applied."""
@@ -184,8 +182,14 @@ class Comparison:
 
     @property
     def start(self) -> float:
-        """The loss from which arms have to get down: where they began, or the best constant answer's."""
+        """What arms have to get below: where they began, or the best constant answer.
+
+        A held-out loss rises in the untouched training itself, and so does the gap between modes: there, what it
+        comes to.
+        """
         start = self.runs[UNTOUCHED][0].curve[0][1]
+        if self.plan.ground.measure != "train_loss":
+            return max(start, *(run.full for run in self.runs[UNTOUCHED] if math.isfinite(run.full)))
         if self.ceiling is None or self.plan.ground.problem.restore is not None:
             return start  # a constant answer's loss is known of outputs as they are, not of restored ones
         if any(run.full < self.ceiling for runs in self.runs.values() for run in runs):

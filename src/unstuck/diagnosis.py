@@ -20,11 +20,13 @@ from unstuck.budget import DEFAULT_UPDATES, PROVING_UPDATES, Cost
 from unstuck.cause import Cause, Finding
 from unstuck.check import check
 from unstuck.comparison import Comparison
-from unstuck.errors import InputError, in_a_line
-from unstuck.exam import Observation, Record, deep_look, first_look, is_stuck
+from unstuck.errors import InputError
+from unstuck.exam import Observation, Patience, Record, deep_look, first_look, is_stuck, wait
 from unstuck.executor import processes
 from unstuck.jobs import Origin, on_processes
+from unstuck.measure import MeasureName, sample_for
 from unstuck.plan import Candidate, Plan
+from unstuck.probes.generalization import GeneralizationReading
 from unstuck.probes.outputs import OutputsReading
 from unstuck.problem import Problem
 from unstuck.progress import Progress, silent
@@ -34,11 +36,12 @@ from unstuck.ranks import ranks
 from unstuck.reading import Measured, Readings
 from unstuck.remedy import Remedy
 from unstuck.report import Report
+from unstuck.shortlist import candidates_of, shortlisted
 from unstuck.snapshot import Snapshot
 from unstuck.trial import Ground, Runner, Trial, in_turn
 from unstuck.untouched import generators_kept, loader_generators
 from unstuck.verdict import prescription_of, verdict_of, winner
-from unstuck.view import BLOCK, SAMPLE
+from unstuck.view import BLOCK, SAMPLE, view_of
 from unstuck.walk import fixed_threads, threads_for
 
 WINDOW = 1 / 20
@@ -46,11 +49,11 @@ WINDOW = 1 / 20
 
 SHORTEST_WINDOW = 24
 
+WAIT = 1 / 4
+"""Share of the budget that a training is given which seems stuck and which no remedy of a suspected cause cures."""
+
 ROUND = 0.5
 """Share of what is left that a round of trials may take; the rest is for more orders, or for a second fault."""
-
-ARMS = 4
-"""Remedy arms per round, at most."""
 
 
 class Broken(InputError):
@@ -148,6 +151,8 @@ class _Case:
     treated: tuple[tuple[Snapshot, Remedy], ...] = ()
     """Where each of them branched, and what it applied there."""
     stuck: bool = True
+    patience: Patience | None = None
+    """What came of waiting, where nothing else helped."""
     walked: int = 0
     began: float = field(default_factory=time.perf_counter)
     finished: bool = False
@@ -199,8 +204,20 @@ class _Case:
         deep_look(problem, self.causes, self.probes, observation, seed=self.seed, record=record)
         readings = record.readings
         findings = [f for f in self._judge(readings, again=again) if not f.judgement.certain]
-        shortlist = [f for f in findings if f.signal] or (findings if stuck and not again else [])
-        return self._try(problem, shortlist, readings, observation, stuck=stuck)
+        treated = self._try(problem, [f for f in findings if f.signal], readings, observation, stuck=stuck)
+        if treated is None and stuck and not again and not self._goes_on(problem, observation):
+            treated = self._try(problem, [f for f in findings if not f.signal], readings, observation, stuck=stuck)
+        return treated
+
+    def _goes_on(self, problem: Problem, observation: Observation) -> bool:
+        """Whether the training gets on by itself, as after a plateau, when it is given time."""
+        updates = min(self._left, round(WAIT * self._limit))
+        if updates < SHORTEST_WINDOW or observation.run.broke_at is not None:
+            return False
+        self._tell("waiting whether it goes on by itself")
+        self.patience = wait(problem, observation, updates, view_of(problem, observation.last, seed=self.seed))
+        self.walked += self.patience.updates
+        return self.patience.paid
 
     def _judge(self, readings: Readings, *, again: bool) -> list[Finding]:
         """All findings, strongest first; a treated problem is not judged for what it was treated for."""
@@ -216,22 +233,7 @@ class _Case:
         return next(cause for cause in self.causes if cause.slug == slug)
 
     def _candidates(self, finding: Finding, readings: Readings) -> list[Candidate]:
-        """For each remedy of the cause the doses it proposes; one that raises is a candidate that has failed."""
-        if not finding.judgement.treatable:
-            return []
-        found = [_proposed(finding.cause, remedy, readings) for remedy in self._cause(finding.cause).remedies]
-        return [candidate for candidate in found if candidate.doses or candidate.failure]
-
-    def _shortlisted(self, shortlist: Sequence[Finding], readings: Readings) -> list[Candidate]:
-        """The first remedy of each cause, then the second, and so on, as many as a round holds."""
-        columns = [self._candidates(finding, readings) for finding in shortlist]
-        chosen: list[Candidate] = []
-        for rank in range(max(map(len, columns), default=0)):
-            for candidates in columns:
-                if rank < len(candidates) and _changes(candidates[rank]) not in map(_changes, chosen):
-                    chosen.append(candidates[rank])
-        tried = [candidate for candidate in chosen if candidate.doses]
-        return tried[:ARMS] + [candidate for candidate in chosen if not candidate.doses]
+        return candidates_of(self._cause(finding.cause), finding, readings)
 
     def _try(
         self,
@@ -242,37 +244,60 @@ class _Case:
         *,
         stuck: bool,
     ) -> Problem | None:
-        """One round of trials; the problem treated by the winner, or None."""
-        candidates = self._shortlisted(shortlist, readings)
+        """One round of trials, those by one measure at a time; the problem treated by the first winner, or None."""
+        by_measure: dict[MeasureName, list[Finding]] = {}
+        for finding in shortlist:
+            by_measure.setdefault(self._measure(finding), []).append(finding)
+        for measure, findings in by_measure.items():
+            treated = self._compare(problem, measure, findings, readings, observation, stuck=stuck)
+            if treated is not None:
+                return treated
+        return None
+
+    def _measure(self, finding: Finding) -> MeasureName:
+        """What its cause is judged by; without held-out data, on the training data."""
+        measure = self._cause(finding.cause).measure
+        return "train_loss" if measure == "valid_loss" and self.problem.valid is None else measure
+
+    def _compare(
+        self,
+        problem: Problem,
+        measure: MeasureName,
+        shortlist: Sequence[Finding],
+        readings: Readings,
+        observation: Observation,
+        *,
+        stuck: bool,
+    ) -> Problem | None:
+        """Try the remedies of causes that one measure judges; the problem treated by the winner, or None."""
+        candidates = shortlisted([self._candidates(finding, readings) for finding in shortlist])
         if not candidates:
             return None
-        measure = self._cause(candidates[0].cause).measure
         ground = Ground(
             problem=problem,
             snapshot=observation.at(shortlist[0].judgement.from_update or 0),
-            sample=problem.data.sample(SAMPLE, chunk=BLOCK, seed=self.seed),
+            sample=sample_for(problem, measure, count=SAMPLE, chunk=BLOCK, seed=self.seed),
             seed=self.seed,
+            measure=measure,
         )
-        left = self._left
-        plan = Plan.of(ground, candidates).within(round(ROUND * left))
+        left, whole = self._left, Plan.of(ground, candidates)
+        plan, horizon = whole.fitting(round(ROUND * left), left)
         names = ", ".join(candidate.remedy for candidate in plan.candidates)
-        horizon = plan.horizon(round(ROUND * left)) if plan.candidates else 0
-        if not plan.candidates or plan.updates(horizon) > left:
-            self.rounds.append(plan.failures(measure))
-            if plan.candidates:
-                self._too_small(f"try {names} as well")
+        if len(plan.candidates) < len(whole.candidates):
+            untried = [candidate.remedy for candidate in whole.candidates[len(plan.candidates) :]]
+            self._too_small(f"try {', '.join(untried)} as well")
+        if not plan.candidates:
+            self.rounds.append(plan.failures())
             return None
-        outputs = readings.get(OutputsReading)
         with self._runner(plan.ground, self.treated) as run:
             comparison = Comparison(
                 plan=plan,
                 horizon=horizon,
-                measure=measure,
-                ceiling=None if outputs is None else outputs.first.constant,
+                ceiling=_ceiling(measure, readings),
                 told=self._told(f"trying {names}"),
                 run=run,
             )
-            comparison.settle(left)
+            comparison.settle(left - (round(WAIT * self._limit) if stuck and not self.patience else 0))
             won = winner(comparison.trials, signalled={f.cause for f in shortlist if f.signal}, stuck=stuck)
             if won is not None and not comparison.oppose(won, left) and not self.prove:
                 self._too_small(f"try the opposite of {won.remedy}")
@@ -328,6 +353,7 @@ class _Case:
             trials,
             self.won,
             stuck=self.stuck,
+            patience=self.patience,
             finished=self.finished,
             causes=self.causes,
             proofs=self.proofs,
@@ -356,13 +382,9 @@ class _Case:
         return Report(document)
 
 
-def _proposed(cause: str, remedy: type[Remedy], readings: Readings) -> Candidate:
-    try:
-        return Candidate(cause=cause, remedy=remedy.slug, doses=tuple(remedy.propose(readings)))
-    except Exception as error:  # noqa: BLE001 - a stranger's remedy may raise anything
-        return Candidate(cause=cause, remedy=remedy.slug, failure=in_a_line(error))
-
-
-def _changes(candidate: Candidate) -> tuple[str, tuple[Remedy, ...]]:
-    """What makes a candidate the same as one of another cause."""
-    return candidate.remedy, candidate.doses
+def _ceiling(measure: MeasureName, readings: Readings) -> float | None:
+    """The loss of the best constant answer, where it is known."""
+    outputs, held_out = readings.get(OutputsReading), readings.get(GeneralizationReading)
+    if measure == "train_loss":
+        return None if outputs is None else outputs.first.constant
+    return None if measure == "eval_gap" or held_out is None else held_out.first.constant

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from statistics import median
 from typing import Any
 
 from unstuck.budget import Budget, Cost
 from unstuck.cause import Cause
+from unstuck.decision import MATERIAL
 from unstuck.errors import InputError, in_a_line
 from unstuck.numerics.statistics import trend
 from unstuck.probes.direction import Direction, DirectionReading, of_run
 from unstuck.probes.finite import FiniteReading
+from unstuck.probes.generalization import Generalization
 from unstuck.probes.outputs import OutputsReading
 from unstuck.problem import Problem
 from unstuck.reading import Measured, Probe, Reading, Readings, measured
@@ -21,6 +25,9 @@ from unstuck.walk import Run, walk
 
 FEWEST_LOSSES = 8
 """Losses that a trend is fitted to, at least."""
+
+LAST_LOOKS = 5
+"""Losses whose median is the end of a walk: one may be that of a spike."""
 
 KEPT = (0.0, 0.125, 0.25, 0.5, 1.0)
 """Where in the window snapshots are kept: denser at the start, where damage is done."""
@@ -66,6 +73,39 @@ def observe(problem: Problem, updates: int, view: View) -> tuple[Observation, Me
         Observation(run=run, snapshots=run.snapshots),
         Measured(reading=reading, settings={"updates": updates}, cost=cost),
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Patience:
+    """What came of a training that was left to itself where it seemed stuck."""
+
+    updates: int
+    before: float
+    after: float
+
+    @property
+    def paid(self) -> bool:
+        """Whether it went on: a plateau was behind it."""
+        return self.before - self.after >= MATERIAL * abs(self.before)
+
+    def __str__(self) -> str:
+        return (
+            f"left to itself for {self.updates} more updates, its loss went from {self.before:.4g} to {self.after:.4g}"
+        )
+
+
+def wait(problem: Problem, observation: Observation, updates: int, view: View) -> Patience:
+    """Walk on from the end of the window."""
+    branch = problem.branch(observation.last)
+    start = observation.last.update
+    batches = branch.data.order(view.seed, skip=start * problem.accumulate)
+    looks = {updates - back for back in range(min(updates, LAST_LOOKS))}
+    run = walk(
+        branch, updates, order=view.seed, start=start, batches=batches, sample=view.sample, checkpoints={0, *looks}
+    )
+    losses = [loss for _, loss in run.checkpoints]
+    after = median(losses[1:]) if run.broke_at is None else math.inf
+    return Patience(updates=len(run.curve), before=losses[0], after=after)
 
 
 @dataclass
@@ -118,6 +158,9 @@ def first_look(
         return Observation(run=Run(curve=()), snapshots=(start,))
     observation, read = observe(problem, updates, view)
     record.made.append(read)
+    followed = [probe for probe in needed(causes, probes, curvature=False) if isinstance(probe, Generalization)]
+    for between in observation.snapshots[1:-1]:
+        look(view_of(problem, between, seed=seed), followed, budget, record)  # a held-out loss turns on the way
     last = view_of(problem, observation.last, seed=seed, suspect=observation.run.suspect)
     if last.update > 0 or observation.run.suspect is not None:
         again = [probe for probe in needed(causes, probes, curvature=False) if not probe.once]

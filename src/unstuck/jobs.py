@@ -14,6 +14,7 @@ import torch
 from unstuck.data import fingerprint
 from unstuck.device import place
 from unstuck.errors import InputError
+from unstuck.measure import MeasureName, sample_for
 from unstuck.problem import Problem
 from unstuck.remedy import Remedy
 from unstuck.snapshot import Snapshot
@@ -34,6 +35,7 @@ class Origin:
     """The steps that were prescribed before this trial, and the states they were applied to."""
     snapshot: Snapshot
     seed: int
+    measure: MeasureName
     threads: int
     fingerprint: int
     """Of the sample, to notice a target that gives other data each time."""
@@ -47,6 +49,7 @@ class Origin:
             treated=tuple(treated),
             snapshot=ground.snapshot,
             seed=ground.seed,
+            measure=ground.measure,
             threads=torch.get_num_threads(),
             fingerprint=fingerprint(ground.sample),
         )
@@ -60,10 +63,10 @@ class Origin:
         problem = _loaded(self.target, self.device)
         for snapshot, remedy in self.treated:
             problem = remedy.apply(problem.branch(snapshot))
-        sample = problem.data.sample(SAMPLE, chunk=BLOCK, seed=self.seed)
+        sample = sample_for(problem, self.measure, count=SAMPLE, chunk=BLOCK, seed=self.seed)
         if fingerprint(sample) != self.fingerprint:
             raise InputError(f"target {self.target!r} gives other data each time it is called; run with --jobs 1")
-        return Ground(problem=problem, snapshot=self.snapshot, sample=sample, seed=self.seed)
+        return Ground(problem=problem, snapshot=self.snapshot, sample=sample, seed=self.seed, measure=self.measure)
 
 
 def on_processes(executor: Executor, origin: Origin) -> Runner:

@@ -92,6 +92,20 @@ class Plan:
         )
         return dataclasses.replace(self, candidates=tuple(fewer)).within(updates)
 
+    def fitting(self, updates: int, most: int) -> tuple[Plan, int]:
+        """The plan without its last candidates where even their shortest trial would not fit; and its horizon.
+
+        Args:
+            updates: that the trial is to take.
+            most: that it may take, where its shortest walks are longer than that.
+        """
+        for count in range(len(self.candidates), 0, -1):
+            fewer = dataclasses.replace(self, candidates=self.candidates[:count]).within(updates)
+            horizon = fewer.horizon(updates)
+            if fewer.updates(horizon) <= most:
+                return fewer, horizon
+        return dataclasses.replace(self, candidates=()), 0
+
     def horizon(self, updates: int) -> int:
         """The longest H for which all orders of all arms fit into so many updates, whichever dose is chosen."""
         return longest(updates, self._arms, self._pilots)
@@ -100,7 +114,7 @@ class Plan:
         """What it takes at most to look at all arms once."""
         return updates_of(horizon, self._arms, self._pilots)
 
-    def failures(self, measure: str) -> tuple[Trial, ...]:
+    def failures(self) -> tuple[Trial, ...]:
         """The arms that cannot be walked."""
         return tuple(
             dataclasses.replace(
@@ -109,7 +123,7 @@ class Plan:
                     (),
                     failed(candidate.failure or ""),
                     from_update=self.ground.snapshot.update,
-                    measure=measure,
+                    measure=self.ground.measure,
                 ),
                 remedy=candidate.remedy,
             )

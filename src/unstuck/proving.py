@@ -15,6 +15,7 @@ from unstuck.cause import Cause, Mediator
 from unstuck.comparison import UNTOUCHED, Comparison
 from unstuck.errors import InputError, in_a_line
 from unstuck.horizon import ORDERS, Lengths, own_updates, updates_of
+from unstuck.measure import MEASURES
 from unstuck.problem import Problem
 from unstuck.proof import (
     Course,
@@ -211,7 +212,7 @@ class Proving:
             if run.broke_at is not None:
                 return
             made = measured(probe(), View(branch, update=ground.snapshot.update + place, seed=ground.seed), Budget())
-            value, loss = mediator.value(made.reading), branch.mean_loss(ground.sample)
+            value, loss = mediator.value(made.reading), MEASURES[ground.measure](branch, ground.sample)
             yield Point(update=place, value=value, loss=loss, cost=made.cost)
 
     @property

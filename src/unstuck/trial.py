@@ -22,6 +22,7 @@ from unstuck.data import Batch
 from unstuck.decision import EQUAL, Decision, Verdict
 from unstuck.errors import InputError, in_a_line
 from unstuck.horizon import TAIL, own_updates
+from unstuck.measure import MEASURES, MeasureName
 from unstuck.numerics.statistics import Interval
 from unstuck.problem import Problem
 from unstuck.remedy import Remedy
@@ -81,6 +82,8 @@ class Ground:
     snapshot: Snapshot
     sample: Sequence[Batch]
     seed: int
+    measure: MeasureName = "train_loss"
+    """What is taken of every arm on the sample."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +99,7 @@ class Trial:
     """Of its own, under one order, tails included; so are samples and gradient evaluations."""
     samples: int
     gradient_evaluations: int
-    measure: str
+    measure: MeasureName
     per_seed: tuple[float, ...]
     half_per_seed: tuple[float, ...]
     interval: Interval
@@ -140,7 +143,7 @@ def trial_of(
     decision: Decision,
     *,
     from_update: int,
-    measure: str,
+    measure: MeasureName,
     gain_at_equal_cost: float | None = None,
 ) -> Trial:
     """An arm's runs, one per order, and what was decided of them."""
@@ -295,6 +298,7 @@ class _Way:
             start=start,
             batches=self._batches,
             sample=self._ground.sample,
+            measure=MEASURES[self._ground.measure],
             checkpoints=checkpoints,
             anneal=anneal,
         )

@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 
 from unstuck.cause import Cause, Finding
 from unstuck.decision import EQUAL
+from unstuck.exam import Patience
 from unstuck.prescription import Gain, Prescription
 from unstuck.proof import Proof, obstacle, proves, refuted
 from unstuck.report import Diagnosis
@@ -58,13 +59,14 @@ def verdict_of(
     won: Sequence[Trial],
     *,
     stuck: bool,
+    patience: Patience | None = None,
     finished: bool,
     causes: Sequence[Cause],
     proofs: Sequence[Proof] = (),
 ) -> Diagnosis:
     """One diagnosis: the winner's cause; a certain sign that has no remedy; healthy; or unknown.
 
-    ``proofs`` are of the first winner's cause.
+    ``proofs`` are of the first winner's cause; ``patience`` is what came of waiting where nothing else helped.
     """
     faults = {cause.slug for cause in causes if cause.fault}
     ranked = [finding for finding in findings if finding.cause in faults]
@@ -86,9 +88,12 @@ def verdict_of(
     standing = [finding for finding in certain if finding.cause not in refuted]
     if standing:
         return _certain(standing[0], trials, candidates)
-    if not stuck:
-        return _healthy(findings, trials, candidates, causes)
-    return _unknown(ranked, trials, nearest)
+    untreatable = [finding for finding in ranked if finding.signal and not finding.judgement.treatable]
+    if untreatable:
+        return _advised(untreatable[0], trials, candidates)
+    if not stuck or (patience is not None and patience.paid):
+        return _healthy(findings, trials, candidates, causes, patience)
+    return _unknown(ranked, trials, nearest, patience)
 
 
 def _cured(
@@ -112,7 +117,7 @@ def _cured(
         doubts.append(f"and not proved: {against}")
     return Diagnosis(
         cause=finding.cause,
-        confidence=PROVED if proved else 0.5 if doubted else round(0.55 + 0.4 * finding.score, 2),
+        confidence=PROVED if proved else 0.5 if doubted else _of_signal(finding),
         proof="proved" if proved else "works-unproved" if doubted else "likely",
         summary=f"{_sentence(finding)} What helps: {steps}. In the trial, {won[0].because}.",
         candidates=candidates,
@@ -138,8 +143,31 @@ def _certain(finding: Finding, trials: Sequence[Trial], candidates: tuple[str, .
     )
 
 
+def _advised(finding: Finding, trials: Sequence[Trial], candidates: tuple[str, ...]) -> Diagnosis:
+    """A cause that no change of the training cures: its own signal, and that nothing else helps."""
+    tried = _tried(trials)
+    others = f", and none of the remedies of other causes helps ({', '.join(tried)})" if tried else ""
+    return Diagnosis(
+        cause=finding.cause,
+        confidence=_of_signal(finding),
+        proof="likely",
+        summary=f"{_sentence(finding)} {_capital(finding.judgement.advice)}".strip(),
+        candidates=candidates,
+        decided_by=f"its own signal{others}; no change of the training cures it",
+    )
+
+
+def _of_signal(finding: Finding) -> float:
+    """Confidence in a cause whose signal and trial agree."""
+    return round(0.55 + 0.4 * finding.score, 2)
+
+
 def _healthy(
-    findings: Sequence[Finding], trials: Sequence[Trial], candidates: tuple[str, ...], causes: Sequence[Cause]
+    findings: Sequence[Finding],
+    trials: Sequence[Trial],
+    candidates: tuple[str, ...],
+    causes: Sequence[Cause],
+    patience: Patience | None,
 ) -> Diagnosis:
     well = [finding for finding in findings if finding.cause in {cause.slug for cause in causes if not cause.fault}]
     signs = [finding.cause for finding in findings if finding.signal and finding not in well]
@@ -152,27 +180,33 @@ def _healthy(
     decided_by = "the readings: the training is not stuck" if signs else "the readings: no cause shows a signal"
     if tried:
         decided_by = "trials whose gains could not be told from noise" if undecided else "trials that gained nothing"
+    if patience is not None:
+        decided_by = "patience: the untouched training went on by itself"
+        advice += f" It was on a plateau: {patience}."
     return Diagnosis(
         cause=well[0].cause if well else "healthy",
         confidence=0.9 if not signs else 0.75 if tried and not undecided else 0.5,
         proof="likely",
-        summary=f"{_sentence(well[0]) if well else 'Nothing is wrong.'}{advice if signs else ''}",
+        summary=f"{_sentence(well[0]) if well else 'Nothing is wrong.'}{advice if signs or patience else ''}",
         candidates=candidates,
         decided_by=decided_by,
     )
 
 
-def _unknown(ranked: Sequence[Finding], trials: Sequence[Trial], candidates: tuple[str, ...]) -> Diagnosis:
+def _unknown(
+    ranked: Sequence[Finding], trials: Sequence[Trial], candidates: tuple[str, ...], patience: Patience | None
+) -> Diagnosis:
     tried = _tried(trials)
     what = f"none of the remedies tried helps for certain ({', '.join(tried)})" if tried else "no remedy could be tried"
+    waited = "" if patience is None else f" {_capital(str(patience))}"
     named = " and ".join(f"{finding.cause} (score {finding.score:.2f})" for finding in ranked[:2])
     nearest = f" Nearest are {named}." if named else ""
     return Diagnosis(
         cause=UNKNOWN,
         confidence=0.2,
         proof="unknown",
-        summary=f"The training is stuck, and {what}.{nearest}{_undecided(trials)} A larger budget, or the problem as "
-        "it was before training (`fresh`), would help to decide.",
+        summary=f"The training is stuck, and {what}.{waited}{nearest}{_undecided(trials)} A larger budget, or the "
+        "problem as it was before training (`fresh`), would help to decide.",
         candidates=candidates,
         decided_by="the evidence does not decide",
     )

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from unstuck.data import Batch, Order, map_tensors, tensors_of
 from unstuck.forward import Forward
+from unstuck.measure import Measure, train_loss
 from unstuck.problem import Problem
 from unstuck.snapshot import Snapshot
 from unstuck.untouched import derived_seed, generators_kept, in_mode, seed_all
@@ -179,6 +180,7 @@ def walk(
     start: int = 0,
     batches: Order | None = None,
     sample: Sequence[Batch] = (),
+    measure: Measure = train_loss,
     checkpoints: Iterable[int] = (),
     snapshots: Iterable[int] = (),
     anneal: bool = False,
@@ -194,7 +196,8 @@ def walk(
         start: the number of the first update.
         batches: where an earlier walk left off; by default the order's beginning.
         sample: the fixed sample on which checkpoints are evaluated.
-        checkpoints: updates (counted from ``start``) after which to evaluate the own loss.
+        measure: what is taken of it there.
+        checkpoints: updates (counted from ``start``) after which to evaluate.
         snapshots: updates after which to keep the state.
         anneal: let every group's rate fall linearly to zero over this walk, without the scheduler.
         cosines: measure the cosine between successive gradients, which takes a copy of each.
@@ -206,7 +209,7 @@ def walk(
     evaluate, keep = set(checkpoints), set(snapshots)
     curve: list[Update] = []
     rows: list[Row] = []
-    evaluated = [(start, branch.mean_loss(sample))] if 0 in evaluate else []
+    evaluated = [(start, measure(branch, sample))] if 0 in evaluate else []
     kept = [Snapshot.of(branch, start)] if 0 in keep else []
     broke: int | None = None
     suspect: Batch | None = None
@@ -243,7 +246,7 @@ def walk(
                     suspect = _suspect(branch, [batches.data.read(each) for each in recent[broke - start - done]])
                     break
                 if done in evaluate:
-                    evaluated.append((start + done, branch.mean_loss(sample)))
+                    evaluated.append((start + done, measure(branch, sample)))
                 if done in keep:
                     kept.append(Snapshot.of(branch, start + done))
     if anneal:

@@ -13,12 +13,12 @@ from tests.curvature import naive
 from tests.probes.look import Weights, look, view
 from torch import Tensor, nn
 
+from unstuck.classifier import loader
 from unstuck.data import Batch
 from unstuck.directions import filter_normalized
 from unstuck.landscape import grid_losses
 from unstuck.probes.landscape import Landscape, LandscapeReading
 from unstuck.problem import Problem
-from unstuck.specimens.small import loader
 from unstuck.vector import Point, flatten
 
 DOUBLE = torch.float64

@@ -16,8 +16,8 @@ from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 
+from unstuck.classifier import classifier, perceptron, table
 from unstuck.problem import Problem
-from unstuck.specimens.small import classifier, perceptron, table
 from unstuck.untouched import seeded
 
 BATCH = 6

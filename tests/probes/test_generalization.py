@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from unstuck.budget import Budget
+from unstuck.classifier import classifier, loader, table
 from unstuck.methods.averaging import with_averaging
 from unstuck.probes.generalization import PART, UNKNOWN, Generalization, GeneralizationReading
 from unstuck.problem import Problem
 from unstuck.specimens import healthy
-from unstuck.specimens.small import classifier, loader, table
 from unstuck.walk import walk
 
 INPUTS, TARGETS = table()

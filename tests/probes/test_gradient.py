@@ -11,10 +11,10 @@ from tests import by_hand, zoo
 from tests.probes.look import Weights, look, quadratic
 from torch import Tensor, nn
 
+from unstuck.classifier import classifier, loader, table
 from unstuck.probes.gradient import Gradient, GradientReading
 from unstuck.problem import Problem
 from unstuck.specimens import healthy, product_at_origin, rate_too_low
-from unstuck.specimens.small import classifier, loader, table
 from unstuck.vector import flatten
 from unstuck.view import PARTS, SAMPLE
 

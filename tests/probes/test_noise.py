@@ -14,12 +14,12 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from unstuck.budget import Budget
+from unstuck.classifier import classifier, loader, table
 from unstuck.numerics.noise import Floats
 from unstuck.probes.noise import BATCHES, LARGEST, PRODUCTS, SMALLEST, Noise, NoiseReading
 from unstuck.problem import Problem
 from unstuck.reading import Within
 from unstuck.specimens import healthy, product_at_origin
-from unstuck.specimens.small import classifier, loader, table
 from unstuck.vector import flatten
 from unstuck.walk import walk
 

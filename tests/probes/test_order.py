@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, RandomSampler, Sampler, TensorDataset
 
 from unstuck.budget import Budget
+from unstuck.classifier import classifier, table
 from unstuck.probes.order import BATCHES, FEWEST, SAMPLES, STRETCHES, Order, OrderReading
 from unstuck.problem import Problem
 from unstuck.specimens import healthy
-from unstuck.specimens.small import classifier, table
 
 INPUTS, TARGETS = table()
 SORTED = TARGETS.argsort(stable=True)

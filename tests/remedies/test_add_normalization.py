@@ -13,10 +13,10 @@ from tests.trials import ground, tried
 from tests.untouched import assert_untouched
 from torch import nn
 
+from unstuck.classifier import CLASSES, FEATURES, classifier
 from unstuck.errors import InputError
 from unstuck.problem import Problem
 from unstuck.remedies.add_normalization import AddNormalization
-from unstuck.specimens.small import CLASSES, FEATURES, classifier
 from unstuck.untouched import seeded
 from unstuck.walk import walk
 

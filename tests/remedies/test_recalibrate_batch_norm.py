@@ -9,11 +9,11 @@ from tests.untouched import assert_untouched
 from torch import nn
 
 from unstuck import specimens
+from unstuck.classifier import CLASSES, FEATURES, classifier, loader, table
 from unstuck.errors import InputError
 from unstuck.problem import Problem
 from unstuck.reading import Readings
 from unstuck.remedies.recalibrate_batch_norm import RecalibrateBatchNorm
-from unstuck.specimens.small import CLASSES, FEATURES, classifier, loader, table
 from unstuck.untouched import seeded
 from unstuck.vector import flatten
 from unstuck.walk import walk

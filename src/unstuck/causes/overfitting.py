@@ -38,7 +38,8 @@ def judge(generalization: History[GeneralizationReading]) -> Judgement:
     share = rise.mean / max(abs(best.valid_loss.value), 1e-30)
     goes_on = last.train_loss.high < best.train_loss.low
     score = 0.1
-    if goes_on and rise.p_value < CHANCE and share > MATERIAL:
+    learned = best.over_constant is None or best.over_constant.value < 0  # else there was nothing to lose
+    if goes_on and learned and rise.p_value < CHANCE and share > MATERIAL:
         score = 0.9 if share > LARGE else 0.7 if _less_often_right(best, last) else 0.4
     return Judgement(score=score, evidence=_evidence(best, last, share), from_update=best.update)
 

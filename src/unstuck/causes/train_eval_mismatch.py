@@ -42,6 +42,7 @@ def judge(modes: History[ModesReading]) -> Judgement:
     score = 0.0 if not sure else 0.4 * share / MATERIAL if share < MATERIAL else 0.9 if farthest > FAR else 0.6
     return Judgement(
         score=score,
+        from_update=reading.update,
         evidence=(
             Evidence(
                 reading="modes",

@@ -6,8 +6,8 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from unstuck.classifier import classifier, loader, table
 from unstuck.problem import Problem
-from unstuck.specimens.small import classifier, loader, table
 from unstuck.untouched import seeded
 from unstuck.walk import fixed_threads, walk
 

@@ -7,8 +7,8 @@ from itertools import chain, pairwise
 import torch
 from torch import nn
 
+from unstuck.classifier import loader
 from unstuck.problem import Problem
-from unstuck.specimens.small import loader
 from unstuck.untouched import seeded
 from unstuck.walk import fixed_threads, walk
 

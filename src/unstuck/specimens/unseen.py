@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from unstuck.classifier import CLASSES, SAMPLES, classifier, loader, perceptron, table
 from unstuck.problem import Problem
-from unstuck.specimens.small import CLASSES, SAMPLES, classifier, loader, perceptron, table
 
 TRAINED = 768
 """Of 1,024 samples; the others are held out."""
