@@ -195,9 +195,8 @@ def walk(
         order: seeds the order of the batches and, update by update, the dropout masks.
         start: the number of the first update.
         batches: where an earlier walk left off; by default the order's beginning.
-        sample: the fixed sample on which checkpoints are evaluated.
-        measure: what is taken of it there.
-        checkpoints: updates (counted from ``start``) after which to evaluate.
+        sample, measure: what is taken at checkpoints, and on which fixed sample.
+        checkpoints: updates (counted from ``start``) after which to do so.
         snapshots: updates after which to keep the state.
         anneal: let every group's rate fall linearly to zero over this walk, without the scheduler.
         cosines: measure the cosine between successive gradients, which takes a copy of each.
