@@ -61,6 +61,7 @@ BINARY = (CLASSES[:, None] == 0).double()
         (lambda: classified(lambda o, t: (o - one_hot(t)).square().sum(1).mean()), "scores", "squared error"),
         (lambda: classified(nn.MSELoss(), targets=one_hot(CLASSES)), "scores", "squared error"),
         (lambda: classified(nn.MSELoss(), nn.Sigmoid(), targets=one_hot(CLASSES)), "shares", "squared error"),
+        (lambda: classified(lambda o, t: F.mse_loss(o, one_hot(t)), nn.Sigmoid()), "shares", "squared error"),
         (lambda: classified(nn.BCELoss(), nn.Sigmoid(), targets=BINARY, outputs=1), "shares", "binary cross-entropy"),
         (
             lambda: classified(nn.BCEWithLogitsLoss(), targets=BINARY, outputs=1),
@@ -190,8 +191,16 @@ def test_loss_and_range_are_those_of_the_model() -> None:
     assert reading.loss.value == pytest.approx(float(F.cross_entropy(outputs, CLASSES)), rel=1e-9)
     assert reading.loss.error == 0.0
     assert reading.classes == 3
-    assert not reading.binary_targets
-    assert look(Outputs(), classified(nn.MSELoss(), targets=one_hot(CLASSES))).binary_targets
+
+
+@pytest.mark.parametrize(
+    ("targets", "outputs", "binary"),
+    [(one_hot(CLASSES), 3, True), (CLASSES, 3, True), (BINARY, 1, True), (0.5 * BINARY, 1, False)],
+    ids=["one-hot", "numbers of classes", "one answer", "shares"],
+)
+def test_targets_that_are_classes(targets: Tensor, outputs: int, binary: bool) -> None:
+    loss = nn.MSELoss() if targets.is_floating_point() else nn.CrossEntropyLoss()
+    assert look(Outputs(), classified(loss, targets=targets, outputs=outputs)).binary_targets is binary
 
 
 def test_the_slope_on_the_logits_against_that_of_cross_entropy() -> None:

@@ -40,11 +40,11 @@ class Ends(nn.Module):
         return self.last(self.logits + 0 * inputs)
 
 
-def slope(model: nn.Module, targets: Tensor, outputs: str) -> Tensor:
+def slope(model: nn.Module, targets: Tensor, outputs: str, expects: str = "outputs") -> Tensor:
     """The gradient on the logits of what a treated problem follows, times the number of samples."""
     batch: Batch = (torch.zeros(len(targets), 1), targets)
     problem = Problem(model, nn.MSELoss(), [batch], torch.optim.SGD(model.parameters(), lr=0.1))
-    treated = CrossEntropy(outputs=outputs).apply(problem.branch())
+    treated = CrossEntropy(outputs=outputs, expects=expects).apply(problem.branch())
     treated.forward_loss(batch).backward()
     (parameter,) = treated.model.parameters()
     assert parameter.grad is not None
@@ -89,9 +89,15 @@ def test_one_sigmoid_and_targets_of_any_type(shape: tuple[int, ...], number: tor
     assert torch.allclose(found, logits.sigmoid() - targets[:, None], atol=1e-6)
 
 
-def test_sigmoids_that_meet_class_numbers_were_meant_to_be_a_softmax() -> None:
-    found = slope(Ends(SATURATED, torch.sigmoid), CLASS, "shares")
-    assert torch.allclose(found, SATURATED.softmax(1) - ONE_HOT, atol=1e-6)
+@pytest.mark.parametrize(
+    ("expects", "answer"),
+    [("outputs", SATURATED.sigmoid()), ("scores", SATURATED.softmax(1))],
+    ids=["one question per class", "meant to be a softmax"],
+)
+def test_sigmoids_that_meet_class_numbers(expects: str, answer: Tensor) -> None:
+    """Under a squared error each is compared with 0 or 1; losses that see the right class alone take probabilities."""
+    found = slope(Ends(SATURATED, torch.sigmoid), CLASS, "shares", expects)
+    assert torch.allclose(found, answer - ONE_HOT, atol=1e-6)
 
 
 @pytest.mark.parametrize("targets", [CLASS, ONE_HOT], ids=["classes", "one-hot"])

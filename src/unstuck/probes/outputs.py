@@ -44,7 +44,7 @@ class OutputsReading(Reading):
     low: float = quantity("output", "smallest output")
     high: float = quantity("output", "largest output")
     classes: int = quantity("", "length of the output per sample")
-    binary_targets: bool = quantity("", "every target is 0 or 1")
+    binary_targets: bool = quantity("", "every target is 0 or 1, as it is or once a class's number is written one-hot")
     input_dependence: Estimate | None = quantity(
         "", "variance of outputs between samples over their mean square: 0 where inputs are ignored; standard error"
     )
@@ -88,7 +88,7 @@ class Outputs:
             low=float(outputs.min()),
             high=float(outputs.max()),
             classes=outputs.shape[1] if outputs.dim() > 1 else 1,
-            binary_targets=bool(((targets == 0) | (targets == 1)).all()),
+            binary_targets=_of_classes(outputs, targets) or bool(((targets == 0) | (targets == 1)).all()),
             input_dependence=_input_dependence(view, outputs),
             slope_over_error=_slope_over_error(view, outputs, targets, kind),
         )
@@ -171,9 +171,14 @@ def _like(outputs: Tensor, kind: str, generator: torch.Generator) -> Tensor:
     return noise * max(1.0, float(outputs.std(correction=0)))
 
 
+def _of_classes(outputs: Tensor, targets: Tensor) -> bool:
+    """Whether targets are numbers of classes, one for all outputs of a sample."""
+    return not targets.is_floating_point() and outputs.dim() > 1 and targets.dim() == outputs.dim() - 1
+
+
 def _forms(outputs: Tensor, targets: Tensor) -> dict[str, Form]:
     """The known losses that fit these shapes, up to a constant factor."""
-    if not targets.is_floating_point() and outputs.dim() > 1 and targets.dim() == outputs.dim() - 1:
+    if _of_classes(outputs, targets):
         classes = outputs.shape[1]
 
         def one_hot(t: Tensor) -> Tensor:

@@ -49,7 +49,7 @@ class CrossEntropy:
 
     def apply(self, branch: Problem) -> Problem:
         """The branch following cross-entropy."""
-        step = partial(entropy, outputs=self.outputs)
+        step = partial(entropy, outputs=self.outputs, each=self.expects == "outputs")
         return branch.changed(training_step=step, restore=self._restore())
 
     def _restore(self) -> Callable[[Tensor], Tensor] | None:
@@ -72,7 +72,7 @@ class CrossEntropy:
         if self.outputs == "shares":
             return (
                 "-    torch.nn.Sigmoid(),  # at the end of the model\n-loss = ...\n"
-                "+loss = torch.nn.BCEWithLogitsLoss()  # torch.nn.CrossEntropyLoss() where targets are class numbers"
+                "+loss = torch.nn.BCEWithLogitsLoss()  # torch.nn.CrossEntropyLoss() where one class of several is right"
             )
         if self.outputs == "scores":
             return "-loss = torch.nn.NLLLoss()\n+loss = torch.nn.CrossEntropyLoss()"
@@ -96,10 +96,12 @@ def _classifies(outputs: OutputsReading) -> bool:
     return outputs.kind == "scores" and outputs.form == "negative log-likelihood"
 
 
-def entropy(model: nn.Module, batch: Batch, *, outputs: str) -> Tensor:
+def entropy(model: nn.Module, batch: Batch, *, outputs: str, each: bool = True) -> Tensor:
     """Cross-entropy of a model's outputs that are probabilities, shares or scores; class or one-hot targets.
 
-    Shares that meet class numbers were meant to be probabilities: their logits go through a softmax.
+    Shares that meet class numbers are answers to one question per class, is it this one: their cross-entropies are
+    added up. Without ``each`` they were meant to be probabilities, as a loss of one class's probability alone takes
+    them: their logits go through a softmax.
 
     Probabilities that have saturated to 0 and 1 have no logarithm to differentiate, so the logits are taken from
     where they are last seen: at the entrance of the softmax or sigmoid that made the outputs.
@@ -112,6 +114,9 @@ def entropy(model: nn.Module, batch: Batch, *, outputs: str) -> Tensor:
         logits = logits_of(given, shares=outputs == "shares")
     if outputs == "shares" and targets.numel() == logits.numel():
         return F.binary_cross_entropy_with_logits(logits, targets.view_as(logits).to(logits.dtype))
+    if outputs == "shares" and each:
+        answers = F.one_hot(targets, logits.shape[1]).movedim(-1, 1).to(logits.dtype)
+        return F.binary_cross_entropy_with_logits(logits, answers, reduction="none").sum(1).mean()
     return F.cross_entropy(logits, targets.to(logits.dtype) if targets.shape == logits.shape else targets)
 
 
