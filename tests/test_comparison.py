@@ -218,6 +218,35 @@ def test_a_run_without_an_end_is_no_crash(anywhere: Ground) -> None:
     assert trials(anywhere, candidate("a cause", 1), run=Stage(play))[2].verdict == "better"
 
 
+# --- longer walks ---------------------------------------------------------------------------------------------------
+
+
+def slow(task: Task) -> float:
+    """An arm whose gain grows with the walk: a tenth at the shortest, more later."""
+    gain = 0.1 * task.horizon / SHORTEST if number_of(task) == 1 else 0.0
+    return 1.0 + jitter(task) - gain
+
+
+def test_what_looked_promising_is_walked_longer_on_other_orders(anywhere: Ground) -> None:
+    stage = Stage(slow)
+    first = compared(anywhere, candidate("slow", 1), candidate("nothing", 2), run=stage)
+    assert [trial.verdict for trial in first.trials[2:]] == ["same", "same"]
+    before = {task.order for task in stage.tasks}
+    longer = first.longer(updates_of(3 * SHORTEST, [1.0] * 3))
+    assert longer is not None
+    assert longer.horizon == 3 * SHORTEST
+    longer.run = stage
+    longer.settle(10_000)
+    assert [(trial.cause, trial.verdict) for trial in longer.trials[2:]] == [("slow", "better")]
+    assert not before & {task.order for task in stage.tasks if task.horizon == 3 * SHORTEST}
+
+
+def test_nothing_is_walked_longer_without_a_promise_or_room(anywhere: Ground) -> None:
+    hopeless = compared(anywhere, candidate("nothing", 2), run=Stage(slow))
+    assert hopeless.longer(10_000) is None
+    assert compared(anywhere, candidate("slow", 1), run=Stage(slow)).longer(updates_of(SHORTEST, [1.0] * 3)) is None
+
+
 # --- failures -------------------------------------------------------------------------------------------------------
 
 

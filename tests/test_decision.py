@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from unstuck.decision import MATERIAL, SIGNIFICANT, Decision, Ends, decide
+from unstuck.decision import MATERIAL, OFF, SIGNIFICANT, Decision, Ends, decide
 from unstuck.numerics.statistics import paired_difference
 
 START = 2.0
@@ -34,9 +34,10 @@ def decided(
     again: Sequence[float] = AGAIN,
     start: float = START,
     lowers_rate: bool = False,
+    idle: bool = False,
 ) -> tuple[Decision, ...]:
     lowers = [lowers_rate] * len(treated)
-    return decide(ends(untouched), ends(again), treated, start=start, lowers_rate=lowers)
+    return decide(ends(untouched), ends(again), treated, start=start, lowers_rate=lowers, idle=idle)
 
 
 def verdict(full: Sequence[float], half: Sequence[float] | None = None, **given: object) -> str:
@@ -69,6 +70,30 @@ def test_half_the_updates_are_a_cure_too() -> None:
 def test_there_is_no_being_faster_than_an_arm_that_stands_still() -> None:
     still = (START * 0.99, START, START * 0.98)
     assert verdict(below(0.1, still), half=below(0.05, still), untouched=still, again=still) == "same"
+
+
+@pytest.mark.parametrize(
+    ("full", "half", "expected"),
+    [(1.2 * OFF, 0.5 * OFF, "better"), (1.2 * OFF, 0.0, "same"), (0.8 * OFF, 0.5 * OFF, "same")],
+)
+def test_an_arm_that_learns_nothing_is_left_behind(full: float, half: float, expected: str) -> None:
+    still = (START, START, START)
+    given = {"untouched": still, "again": still, "idle": True}
+    assert verdict(below(full, still), half=below(half, still), **given) == expected
+
+
+@pytest.mark.parametrize(
+    ("treated", "promising"),
+    [
+        (below(0.8 * MATERIAL), True),  # certain and little
+        ((0.95, 0.2, 0.8), True),  # much and uncertain
+        ((1.0, 0.95, 1.1), False),
+        (below(-0.3), False),
+        (below(1.2 * MATERIAL), False),  # decided
+    ],
+)
+def test_what_a_longer_walk_may_decide(treated: Sequence[float], promising: bool) -> None:
+    assert decided(ends(treated))[1].promising is promising
 
 
 def test_within_the_noise_between_data_orders_nothing_is_better() -> None:

@@ -4,24 +4,34 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from unstuck.decision import SIGNIFICANT, Decision, Ends, decide, failed, level_of_look, share
 from unstuck.horizon import ORDERS, updates_of
 from unstuck.numerics.statistics import Interval
-from unstuck.plan import Plan, dose_of
+from unstuck.plan import Candidate, Plan, dose_of
 from unstuck.remedy import Remedy
 from unstuck.trial import Arm, ArmRun, Runner, Task, Trial, in_turn, trial_of
 
 FIRST_ORDER = {"a/a": 100, "dose": 200}
 """Where the orders of the A/A arm and of the choice of a dose begin, so that no two meet."""
 
+MORE_ORDERS = 300
+"""How far the orders of a longer comparison are from those of the one before."""
+
+LONGER = 1.5
+"""A longer comparison is so many times as long, at least."""
+
 LOOKS = 4
 """How often arms are looked at, at most: after 3, 6, 9 and 12 orders."""
 
 UNTOUCHED, AGAIN = Arm(name="untouched"), Arm(name="a/a")
+
+
+def ignored(updates: int) -> None:
+    """Tell nobody of the updates that were walked."""
 
 
 @dataclass(kw_only=True)
@@ -40,8 +50,10 @@ class Comparison:
     plan: Plan
     horizon: int
     ceiling: float | None = None
-    told: Callable[[int], None]
+    told: Callable[[int], None] = ignored
     run: Runner = in_turn
+    first_order: int = 0
+    """Data orders are numbered from here on: a longer comparison has others than the one before."""
     arms: list[Arm] = field(default_factory=lambda: [UNTOUCHED, AGAIN])
     runs: dict[Arm, list[ArmRun]] = field(default_factory=dict)
     decisions: dict[Arm, Decision] = field(default_factory=dict)
@@ -73,6 +85,24 @@ class Comparison:
             kept = self.cost([UNTOUCHED]) if won else 0  # for its opposite
             if not still_open or self.cost([UNTOUCHED, AGAIN, *still_open]) > limit - self.spent - kept:
                 return
+
+    def longer(self, updates: int) -> Comparison | None:
+        """The same with the arms that looked promising alone, for as long as so many updates allow, on other orders.
+
+        An arm that does nothing looks promising with probability α and is then called better with probability α, under
+        orders that have nothing to do with the first ones: to try again adds α² to the error of the first comparison,
+        or, of an arm that was material and undecided, α times the share of such arms.
+
+        None where there are none, or where their walks would hardly be longer.
+        """
+        hopeful = [arm for arm in self.arms[2:] if self.decisions[arm].promising]
+        candidates = [
+            Candidate(cause=arm.cause or "", remedy=arm.treatment[-1].slug, doses=arm.treatment[-1:]) for arm in hopeful
+        ]
+        plan, horizon = replace(self.plan, candidates=tuple(candidates), failed=()).fitting(updates, updates)
+        if horizon < LONGER * self.horizon:
+            return None
+        return Comparison(plan=plan, horizon=horizon, ceiling=self.ceiling, first_order=self.first_order + MORE_ORDERS)
 
     def oppose(self, won: Trial, limit: int) -> bool:
         """Walk the opposite of a remedy, where there is a sensible one; False where ``limit`` is too low for it.
@@ -128,7 +158,7 @@ class Comparison:
 
     def walk(self, arms: Sequence[Arm], *, whole: bool = True) -> None:
         """Walk arms under three orders, or three more; over the whole trunk, or one half."""
-        first = {arm: FIRST_ORDER.get(arm.name, 0) + len(self.runs.get(arm, ())) for arm in arms}
+        first = {arm: self.first_order + FIRST_ORDER.get(arm.name, 0) + len(self.runs.get(arm, ())) for arm in arms}
         tasks = [
             Task(arm=arm, order=first[arm] + more, horizon=self.horizon, whole=whole)
             for arm in arms
@@ -154,7 +184,10 @@ class Comparison:
         if len(doses) == 1:
             return doses[0]
         arms = [Arm(name="remedy", treatment=(dose,)) for dose in doses]
-        tasks = [Task(arm=arm, order=FIRST_ORDER["dose"], horizon=self.horizon, whole=False) for arm in arms]
+        tasks = [
+            Task(arm=arm, order=self.first_order + FIRST_ORDER["dose"], horizon=self.horizon, whole=False)
+            for arm in arms
+        ]
         halves = [result.half for result in self._performed(tasks)]
         return doses[min(range(len(doses)), key=lambda i: (not math.isfinite(halves[i]), halves[i]))]
 
@@ -167,6 +200,7 @@ class Comparison:
             [self._ends(arm) for arm in family],
             start=self.start,
             lowers_rate=[any(remedy.lowers_rate for remedy in arm.treatment) for arm in family],
+            idle=self.ceiling is not None and min(run.full for run in self.runs[UNTOUCHED]) >= self.ceiling,
             level=level,
         )
         self.decisions |= {UNTOUCHED: REFERENCE, AGAIN: decisions[0]}
@@ -189,7 +223,7 @@ class Comparison:
         """
         start = self.runs[UNTOUCHED][0].curve[0][1]
         if self.plan.ground.measure != "train_loss":
-            return max(start, *(run.full for run in self.runs[UNTOUCHED] if math.isfinite(run.full)))
+            return max([start, *(run.full for run in self.runs[UNTOUCHED] if math.isfinite(run.full))])
         if self.ceiling is None or self.plan.ground.problem.restore is not None:
             return start  # a constant answer's loss is known of outputs as they are, not of restored ones
         if any(run.full < self.ceiling for runs in self.runs.values() for run in runs):

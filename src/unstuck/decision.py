@@ -17,6 +17,9 @@ SIGNIFICANT = 0.05
 MATERIAL = 0.2
 """Share of the untouched arm's excess loss that a cure removes at least."""
 
+OFF = MATERIAL / 4
+"""Share of the excess loss that an arm has to remove of one that learns nothing."""
+
 EQUAL = 0.1
 """Share of the best gain within which another counts as equal."""
 
@@ -46,6 +49,8 @@ class Decision:
     """What the interval is of, order by order; a run that went astray counts as having stayed where it was."""
     undecided: bool = False
     """The gain is material, but not beyond noise: more orders may decide."""
+    promising: bool = False
+    """Undecided, or a gain that is no chance, and not material yet: a longer walk may decide."""
 
 
 def failed(because: str) -> Decision:
@@ -75,6 +80,7 @@ def decide(
     *,
     start: float,
     lowers_rate: Sequence[bool],
+    idle: bool = False,
     level: float = SIGNIFICANT,
 ) -> tuple[Decision, ...]:
     """Decide the A/A arm and every treated arm, in this order.
@@ -83,6 +89,7 @@ def decide(
         untouched, again, treated: the ends of the arms; an arm may have been run under fewer orders, the first.
         start: the loss where all arms began.
         lowers_rate: of each treated arm, whether its gain must not shrink as the horizon doubles.
+        idle: whether the untouched arm has learned nothing: it does no better than a constant answer.
         level: what the corrected p-values have to be at or below; see :func:`level_of_look`.
     """
     start = start if math.isfinite(start) else HOPELESS
@@ -111,19 +118,10 @@ def decide(
             noise=noise,
             p_value=corrected[number],
             level=level,
+            idle=idle,
             lowers_rate=lowers_rate[number],
         )
-        verdict, because, undecided = _ruined(untouched, ends, noise) or arm.verdict()
-        decisions.append(
-            Decision(
-                interval=paired[number].interval,
-                gain=arm.removed,
-                verdict=verdict,
-                because=because,
-                differences=_differences(reference, arm.treated),
-                undecided=undecided,
-            )
-        )
+        decisions.append(arm.decision(paired[number], _ruined(untouched, ends, noise)))
     return tuple(decisions)
 
 
@@ -138,6 +136,7 @@ class _Arm:
     noise: float
     p_value: float
     level: float
+    idle: bool
     lowers_rate: bool
 
     @property
@@ -145,13 +144,30 @@ class _Arm:
         """Share of the excess loss, after 2H."""
         return share(_mean(self.untouched.full), _mean(self.treated.full), self.floor)
 
+    def decision(self, paired: Paired, ruined: tuple[Verdict, str, bool] | None) -> Decision:
+        """What is decided of it, and whether it gains by itself, whatever the other arms, though it be little."""
+        verdict, because, undecided = ruined or self.verdict()
+        gains = _mean(self.untouched.full) - _mean(self.treated.full) > self.noise and paired.p_value <= SIGNIFICANT
+        return Decision(
+            interval=paired.interval,
+            gain=self.removed,
+            verdict=verdict,
+            because=because,
+            differences=_differences(self.untouched, self.treated),
+            undecided=undecided,
+            promising=verdict == "same" and (undecided or gains),
+        )
+
     def verdict(self) -> tuple[Verdict, str, bool]:
         """Better: material, lasting, beyond the noise, and significant."""
         before = _mean(self.untouched.full)
         gain = before - _mean(self.treated.full)
         removed_at_half = share(_mean(self.untouched.half), _mean(self.treated.half), self.floor)
         walked_down = share(self.start, before, self.floor) >= MATERIAL / 2
-        twice_as_fast = walked_down and _mean(self.treated.half) <= before
+        ahead = before - _mean(self.treated.half)
+        # Any arm gets sooner to where one without progress is. It leaves one behind that learns nothing at all.
+        leaves_behind = self.idle and ahead > self.noise and self.removed >= OFF
+        twice_as_fast = ahead >= 0 if walked_down else leaves_behind
         if self.lowers_rate and removed_at_half > 0 and self.removed < removed_at_half / 2:
             says = f"the gain shrinks as the horizon doubles, from {removed_at_half:.0%} to {self.removed:.0%}"
             return "same", says, False

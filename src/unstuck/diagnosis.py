@@ -8,7 +8,7 @@ After a cure the treated problem is examined once more, so that a second fault b
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,7 +25,7 @@ from unstuck.exam import Observation, Patience, Record, deep_look, first_look, i
 from unstuck.executor import processes
 from unstuck.jobs import Origin, on_processes
 from unstuck.measure import MeasureName, sample_for
-from unstuck.plan import Candidate, Plan
+from unstuck.plan import Plan
 from unstuck.probes.generalization import GeneralizationReading
 from unstuck.probes.outputs import OutputsReading
 from unstuck.problem import Problem
@@ -54,6 +54,9 @@ WAIT = 1 / 4
 
 ROUND = 0.5
 """Share of what is left that a round of trials may take; the rest is for more orders, or for a second fault."""
+
+GROWTH = 0.8
+"""Share of what is left that a longer trial of what looked promising may take; the rest is for its opposite."""
 
 
 class Broken(InputError):
@@ -198,7 +201,7 @@ class _Case:
         certain = [f for f in findings if f.signal and f.judgement.certain]
         if certain:
             treated = self._try(problem, certain, readings, observation, stuck=stuck)
-            if treated is not None or not any(self._candidates(f, readings) for f in certain):
+            if treated is not None or not any(candidates_of(self._cause(f.cause), f, readings) for f in certain):
                 return treated
         self._tell("measuring curvature")
         deep_look(problem, self.causes, self.probes, observation, seed=self.seed, record=record)
@@ -232,9 +235,6 @@ class _Case:
     def _cause(self, slug: str) -> Cause:
         return next(cause for cause in self.causes if cause.slug == slug)
 
-    def _candidates(self, finding: Finding, readings: Readings) -> list[Candidate]:
-        return candidates_of(self._cause(finding.cause), finding, readings)
-
     def _try(
         self,
         problem: Problem,
@@ -248,8 +248,9 @@ class _Case:
         by_measure: dict[MeasureName, list[Finding]] = {}
         for finding in shortlist:
             by_measure.setdefault(self._measure(finding), []).append(finding)
-        for measure, findings in by_measure.items():
-            treated = self._compare(problem, measure, findings, readings, observation, stuck=stuck)
+        for number, (measure, findings) in enumerate(by_measure.items()):
+            limit = self._left // (len(by_measure) - number)
+            treated = self._compare(problem, measure, findings, readings, observation, limit=limit, stuck=stuck)
             if treated is not None:
                 return treated
         return None
@@ -267,10 +268,11 @@ class _Case:
         readings: Readings,
         observation: Observation,
         *,
+        limit: int,
         stuck: bool,
     ) -> Problem | None:
         """Try the remedies of causes that one measure judges; the problem treated by the winner, or None."""
-        candidates = shortlisted([self._candidates(finding, readings) for finding in shortlist])
+        candidates = shortlisted([candidates_of(self._cause(each.cause), each, readings) for each in shortlist])
         if not candidates:
             return None
         ground = Ground(
@@ -280,34 +282,40 @@ class _Case:
             seed=self.seed,
             measure=measure,
         )
-        left, whole = self._left, Plan.of(ground, candidates)
-        plan, horizon = whole.fitting(round(ROUND * left), left)
-        names = ", ".join(candidate.remedy for candidate in plan.candidates)
+        whole = Plan.of(ground, candidates)
+        plan, horizon = whole.fitting(round(ROUND * limit), limit)
         if len(plan.candidates) < len(whole.candidates):
             untried = [candidate.remedy for candidate in whole.candidates[len(plan.candidates) :]]
             self._too_small(f"try {', '.join(untried)} as well")
         if not plan.candidates:
             self.rounds.append(plan.failures())
             return None
-        with self._runner(plan.ground, self.treated) as run:
-            comparison = Comparison(
-                plan=plan,
-                horizon=horizon,
-                ceiling=_ceiling(measure, readings),
-                told=self._told(f"trying {names}"),
-                run=run,
-            )
-            comparison.settle(left - (round(WAIT * self._limit) if stuck and not self.patience else 0))
-            won = winner(comparison.trials, signalled={f.cause for f in shortlist if f.signal}, stuck=stuck)
-            if won is not None and not comparison.oppose(won, left) and not self.prove:
-                self._too_small(f"try the opposite of {won.remedy}")
-        self.rounds.append(comparison.trials)
+        first = Comparison(plan=plan, horizon=horizon, ceiling=_ceiling(measure, readings))
+        patient = stuck and not self.patience
+        signalled = {finding.cause for finding in shortlist if finding.signal}
+        won = self._settled(first, limit - patient * round(WAIT * self._limit), signalled, stuck=stuck)
+        if won is None:
+            longer = first.longer(round(GROWTH * (limit - first.spent)))
+            won = None if longer is None else self._settled(longer, limit - first.spent, signalled, stuck=stuck)
         if won is None:
             return None
-        self.cured = self.cured or (len(self.rounds) - 1, comparison)
         self.won += (won,)
         self.treated += ((ground.snapshot, won.treatment[-1]),)
         return won.treatment[-1].apply(problem.branch(ground.snapshot))
+
+    def _settled(self, comparison: Comparison, limit: int, signalled: Collection[str], *, stuck: bool) -> Trial | None:
+        """Walk a comparison to its decision, and the opposite of what has won it; the winner."""
+        names = ", ".join(candidate.remedy for candidate in comparison.plan.candidates)
+        comparison.told = self._told(f"trying {names}")
+        with self._runner(comparison.plan.ground, self.treated) as comparison.run:
+            comparison.settle(limit)
+            won = winner(comparison.trials, signalled=signalled, stuck=stuck)
+            if won is not None and not comparison.oppose(won, limit) and not self.prove:
+                self._too_small(f"try the opposite of {won.remedy}")
+        self.rounds.append(comparison.trials)
+        if won is not None and self.cured is None:
+            self.cured = len(self.rounds) - 1, comparison
+        return won
 
     def _prove(self, number: int, comparison: Comparison) -> None:
         """Put the first winner's cause to the proof, with what is left of the whole budget."""

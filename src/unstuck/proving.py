@@ -201,7 +201,7 @@ class Proving:
     def _read(self, branch: Problem, probe: type[Any], mediator: Mediator) -> Iterator[Point]:
         """The mediator and the own loss at each place of a walk, as far as it gets; nothing is walked ahead."""
         horizon, ground = self.comparison.horizon, self.comparison.plan.ground
-        order = derived_seed(ground.seed, 0, 71)  # the first of the trial
+        order = derived_seed(ground.seed, self.comparison.first_order, 71)  # the first of the trial
         pace = samples_per_update(ground.problem) / samples_per_update(branch)
         batches = branch.data.order(order)
         done = 0

@@ -190,15 +190,14 @@ def walk(
     """Walk a branch for ``updates`` updates; the branch is changed, nothing else.
 
     Args:
-        branch: a problem made by :meth:`Problem.branch`.
-        updates: how many updates.
+        branch, updates: what is walked, a problem made by :meth:`Problem.branch`, and how far.
         order: seeds the order of the batches and, update by update, the dropout masks.
         start: the number of the first update.
-        batches: where an earlier walk left off; by default the order's beginning.
+        batches: where an earlier walk left off; or the order's beginning.
         sample, measure: what is taken at checkpoints, and on which fixed sample.
         checkpoints: updates (counted from ``start``) after which to do so.
         snapshots: updates after which to keep the state.
-        anneal: let every group's rate fall linearly to zero over this walk, without the scheduler.
+        anneal: let every rate fall linearly to zero over this walk, without the scheduler.
         cosines: measure the cosine between successive gradients, which takes a copy of each.
         told: given the updates since it was last called, now and then, and at the end.
 
