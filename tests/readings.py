@@ -37,6 +37,8 @@ INPUTS = InputsReading(
     condition=2.2,
     normalized_condition=2.1,
     noise_condition=2.2,
+    alike=False,
+    told=Estimate(0.3, 0.01),
 )
 
 WIRING = WiringReading(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -16,6 +17,7 @@ AT_REST = replace(DIRECTION, start=0.7, end=0.7, slope=Estimate(0.0, 0.001))
 WITHIN_NOISE = replace(DIRECTION, start=1.39, end=1.38, slope=Estimate(-0.001, 0.002))
 BROKEN = replace(DIRECTION, end=None, broke_at=17)
 NO_BETTER_THAN_CONSTANT = replace(OUTPUTS, loss=Estimate(1.38, 0.01))
+NO_NUMBER = replace(OUTPUTS, loss=Estimate(math.nan, math.nan))
 OF_NO_KIND = replace(OUTPUTS, constant=None, kind="unknown", form="unknown")
 
 
@@ -29,6 +31,8 @@ OF_NO_KIND = replace(OUTPUTS, constant=None, kind="unknown", form="unknown")
         (WITHIN_NOISE, NO_BETTER_THAN_CONSTANT, False),
         (WITHIN_NOISE, OF_NO_KIND, False),
         (BROKEN, NO_BETTER_THAN_CONSTANT, False),
+        (BROKEN, OUTPUTS, False),
+        (WITHIN_NOISE, NO_NUMBER, False),
     ],
     ids=[
         "falls, and has arrived",
@@ -38,6 +42,8 @@ OF_NO_KIND = replace(OUTPUTS, constant=None, kind="unknown", form="unknown")
         "no progress beyond noise",
         "no progress, reference unknown",
         "broke",
+        "broke where it had arrived",
+        "a loss that is no number is not below a constant's",
     ],
 )
 def test_falls_or_has_arrived(walk: DirectionReading, outputs: OutputsReading, well: bool) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
-from tests.readings import DIRECTION, FINITE, finding, only
+from tests.readings import DIRECTION, FINITE, OUTPUTS, finding, only
 
 from unstuck.causes.non_finite import ADVICE, NON_FINITE
+from unstuck.reading import Estimate
 
 BROKE = replace(DIRECTION, end=None, broke_at=40)
 
@@ -28,6 +30,19 @@ def test_a_batch_of_bad_data_met_on_the_way_is_a_fact_too() -> None:
     assert found.judgement.certain
     assert not found.judgement.treatable
     assert "inputs (1 of 32)" in found.judgement.advice
+
+
+@pytest.mark.parametrize("kind", ["module", "loss", "gradient"])
+def test_a_batch_that_breaks_where_the_walk_began_is_a_fact(kind: str) -> None:
+    """Whether the walk broke on it at once, or its samples were seen before."""
+    at_once = replace(FINITE, finite=False, kind=kind, place="there", share=0.01)
+    later, seen = replace(at_once, update=40), replace(OUTPUTS, update=0, loss=Estimate(math.nan, math.nan))
+    for readings in ((FINITE, at_once, BROKE), (FINITE, seen, later, BROKE)):
+        found = finding(NON_FINITE, *readings)
+        assert found.judgement.certain
+        assert not found.judgement.treatable
+        assert found.judgement.evidence[0].says == f"the first NaN or infinity is in the {kind}: there"
+    assert not finding(NON_FINITE, FINITE, replace(seen, update=40), later, BROKE).judgement.certain
 
 
 @pytest.mark.parametrize("kind", ["module", "loss", "gradient", None])

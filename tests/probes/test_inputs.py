@@ -175,3 +175,41 @@ def test_specimens() -> None:
     reading = look(Inputs(), unnormalized())
     assert reading.largest_over_typical == pytest.approx(1000, rel=0.2)
     assert reading.draw() is not None
+
+
+def asked(inputs: Any, targets: Tensor) -> InputsReading:
+    reading: InputsReading = look(Inputs(), problem_of([(inputs, targets)]))
+    return reading
+
+
+def test_neighbours_tell_of_targets_that_follow_from_the_inputs() -> None:
+    inputs = standard(200, 2)
+    told = asked(inputs, (3 * inputs[:, 0]).sin()).told
+    assert told is not None
+    assert told.value > 0.3
+    assert told.value > 5 * told.error
+    dealt = asked(inputs, (3 * standard(400, 2)[200:, 0]).sin()).told
+    assert dealt is not None
+    assert abs(dealt.value) < 4 * dealt.error
+    words = (inputs[:, :1] * 5).long()
+    counted = asked(words, words[:, 0] % 3)
+    assert counted.features == 0
+    assert counted.told is not None
+    assert counted.told.value > 5 * counted.told.error
+
+
+def test_what_tells_nothing_is_not_asked() -> None:
+    inputs = standard(60, 2)
+    assert asked(inputs, torch.zeros(60)).told is None
+    assert asked(inputs, torch.full((60,), torch.nan)).told is None
+    ragged = [(standard(30, 2), torch.zeros(30)), (standard(30, 3), torch.ones(30))]
+    assert look(Inputs(), problem_of(ragged)).told is None
+
+
+def test_inputs_that_are_all_the_same() -> None:
+    one = standard(1, 3, 4)
+    assert asked(one.expand(60, 3, 4).clone(), standard(60)).alike
+    assert asked([one.expand(60, 3, 4).clone(), torch.ones(60, 1)], standard(60)).alike
+    assert not asked([one.expand(60, 3, 4).clone(), standard(60, 1)], standard(60)).alike
+    assert not asked(standard(60, 3, 4), standard(60)).alike
+    assert not asked(one, standard(1)).alike

@@ -7,6 +7,8 @@ the loss falls; sparse units; a plateau before a drop. What to do: go on. Refere
 
 from __future__ import annotations
 
+import math
+
 from unstuck.cause import Cause, Evidence, Judgement
 from unstuck.probes.direction import DirectionReading
 from unstuck.probes.outputs import OutputsReading
@@ -18,8 +20,10 @@ from unstuck.specimens import healthy as specimen
 def judge(direction: History[DirectionReading], outputs: History[OutputsReading]) -> Judgement:
     """The loss falls, or lies below the reference with nothing left to say."""
     walk, last = direction.latest, outputs.latest
-    arrived = last.constant is not None and not last.above_constant
+    arrived = last.constant is not None and math.isfinite(last.loss.value) and not last.above_constant
     score = 0.9 if walk.falls and arrived else 0.7 if walk.falls or arrived else 0.0
+    if walk.broke_at is not None:
+        score = 0.0
     end = "not a number" if walk.end is None else f"{walk.end:.4g}"
     evidence = [
         Evidence(

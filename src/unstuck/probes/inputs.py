@@ -1,8 +1,9 @@
-"""Inputs: the scale and the offset of every feature, and how they go together.
+"""Inputs: the scale and the offset of every feature, how they go together, and whether they tell of the targets.
 
 Unequal scales, and features that nearly follow from others, make the surface steep along some directions and flat
 along others: for a linear layer the Hessian is made of the inputs' covariance (LeCun et al. 1998, "Efficient BackProp",
-§4.3 and 5.3).
+§4.3 and 5.3). Whether inputs tell of targets is asked of neighbours, without the model
+(:mod:`unstuck.numerics.neighbours`).
 """
 
 from __future__ import annotations
@@ -16,10 +17,13 @@ from torch import Tensor
 
 from unstuck import plot
 from unstuck.budget import Budget
+from unstuck.data import tensors_of
 from unstuck.errors import InputError
+from unstuck.forward import split
 from unstuck.methods.normalize import FeatureStatistics
 from unstuck.numerics.conditioning import conditioning, noise_condition
-from unstuck.reading import Reading, quantity
+from unstuck.numerics.neighbours import shared_by_neighbours
+from unstuck.reading import Estimate, Reading, quantity
 from unstuck.surgery.inputs import feature_axis, first_inputs
 from unstuck.view import View
 
@@ -29,7 +33,7 @@ FEATURES, NUMBERS = 1_024, 2**20
 
 @dataclass(frozen=True, kw_only=True)
 class InputsReading(Reading):
-    """The first floating-point input tensor, feature by feature."""
+    """The first input tensor: feature by feature where it holds floating-point numbers, and beside the targets."""
 
     probe: ClassVar[str] = "inputs"
     title: ClassVar[str] = "Scale of the input features"
@@ -51,6 +55,12 @@ class InputsReading(Reading):
     )
     noise_condition: float | None = quantity(
         "", "what as many independent features show in so few samples (Marchenko & Pastur 1967); none for too few"
+    )
+    alike: bool = quantity("", "every sample has the same input")
+    told: Estimate | None = quantity(
+        "",
+        "of the targets' mean squared distance, the share that is missing between nearest neighbours by their inputs: "
+        "0 where inputs tell nothing; error: its deviation where targets are dealt out at random",
     )
     deviations: tuple[float, ...] = ()
 
@@ -82,8 +92,10 @@ class Inputs:
             inputs = first_inputs(view.sample)
         except InputError as error:
             return _nothing(view, str(error))
+        alike, told = _alike(view), _told(view)
         if inputs is None:
-            return _nothing(view, "the inputs are no table of finite floating-point numbers: there is no scale")
+            because = "the inputs are no table of finite floating-point numbers: there is no scale"
+            return _nothing(view, because, alike=alike, told=told)
         axis = feature_axis(inputs)
         statistics = FeatureStatistics.of([inputs], axis=axis)
         mean, deviation = statistics.mean, statistics.deviation
@@ -110,8 +122,40 @@ class Inputs:
             condition=found.condition,
             normalized_condition=found.normalized_condition,
             noise_condition=noise_condition(rows=len(inputs), columns=table.shape[1]),
+            alike=alike,
+            told=told,
             deviations=tuple(shown[:: max(1, len(shown) // 200)].tolist()),
         )
+
+
+def _alike(view: View) -> bool:
+    """Whether every tensor of the inputs is the same for all samples, of which there are several."""
+    inputs = [[tensor for tensor in tensors_of(split(batch)[0]) if tensor.dim()] for batch in view.sample]
+    first = [tensor[:1] for tensor in inputs[0]]
+    return (
+        view.samples > 1
+        and bool(first)
+        and all(
+            tensor.shape[1:] == one.shape[1:] and bool((tensor == one).all())
+            for tensors in inputs
+            for tensor, one in zip(tensors, first, strict=False)
+        )
+    )
+
+
+def _told(view: View) -> Estimate | None:
+    """What the first input tensor tells of the targets; None where they are no tensors of one shape and finite."""
+    pairs = [split(batch) for batch in view.sample]
+    inputs = [found[0] for found in (tensors_of(given) for given, _ in pairs) if found and found[0].dim()]
+    targets = [target for _, target in pairs if isinstance(target, Tensor) and target.dim()]
+    ragged = any(len({tensor.shape[1:] for tensor in part}) > 1 for part in (inputs, targets))
+    if ragged or not len(inputs) == len(targets) == len(pairs):
+        return None
+    given, wanted = torch.cat(inputs), torch.cat(targets)
+    if not bool(torch.isfinite(given).all() & torch.isfinite(wanted).all()):
+        return None
+    found = shared_by_neighbours(given, wanted, generator=view.generator(43))
+    return None if found is None else Estimate(*found)
 
 
 def _table(inputs: Tensor, axis: int, varying: Tensor) -> Tensor:
@@ -132,7 +176,7 @@ def _notes(samples: int, varying: int, looked_at: int) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _nothing(view: View, because: str) -> InputsReading:
+def _nothing(view: View, because: str, *, alike: bool = False, told: Estimate | None = None) -> InputsReading:
     return InputsReading(
         update=view.update,
         samples=view.samples,
@@ -148,4 +192,6 @@ def _nothing(view: View, because: str) -> InputsReading:
         condition=None,
         normalized_condition=None,
         noise_condition=None,
+        alike=alike,
+        told=told,
     )

@@ -72,7 +72,7 @@ class CrossEntropy:
         if self.outputs == "shares":
             return (
                 "-    torch.nn.Sigmoid(),  # at the end of the model\n-loss = ...\n"
-                "+loss = torch.nn.BCEWithLogitsLoss()  # torch.nn.CrossEntropyLoss() where one class of several is right"
+                "+loss = torch.nn.BCEWithLogitsLoss()  # torch.nn.CrossEntropyLoss() where one of the classes is right"
             )
         if self.outputs == "scores":
             return "-loss = torch.nn.NLLLoss()\n+loss = torch.nn.CrossEntropyLoss()"
