@@ -1,4 +1,4 @@
-"""Exploding gradient: it grows towards the inputs, and does harm."""
+"""Exploding gradient: it grows towards the inputs and does harm, or spikes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 from tests.readings import DIRECTION, LAYERS, OUTPUTS, finding, only
 
-from unstuck.causes.exploding_gradient import EXPLODING_GRADIENT, FAR, LARGE
+from unstuck.causes.exploding_gradient import EXPLODING_GRADIENT, FAR, LARGE, SPIKE
+from unstuck.probes.direction import DirectionReading
 from unstuck.reading import Estimate, Reading
 
 GROWING = replace(LAYERS, depth=10, gradient_trend=Estimate(-0.4, 0.05), gradient_ratio=Estimate(3 * LARGE, 1.0))
@@ -63,6 +64,36 @@ def test_it_grows_and_does_harm(given: tuple[Reading, ...], signal: bool) -> Non
 def test_what_is_worst_is_surest() -> None:
     worst = finding(EXPLODING_GRADIENT, GROWING, FAR_OFF, AT_CONSTANT, THROWN)
     assert worst.score > finding(EXPLODING_GRADIENT, GROWING, AT_CONSTANT).score
+
+
+def spiking(times: float, rare: int = 10) -> DirectionReading:
+    """A walk that falls, along gradients that grow, of which one in so many is longer."""
+    norms = tuple((0.5 + 0.01 * at) * (times if at % rare == 0 else 1.0) for at in range(100))
+    return replace(DIRECTION, norms=norms)
+
+
+@pytest.mark.parametrize(
+    ("walk", "signal"),
+    [
+        (spiking(1.2 * SPIKE), True),
+        (spiking(0.8 * SPIKE), False),
+        (spiking(1.2 * SPIKE, rare=50), False),
+        (spiking(1.0), False),
+        (replace(DIRECTION, norms=(1e9, *spiking(1.0).norms)), False),
+        (replace(DIRECTION, norms=spiking(100.0).norms[:10]), False),
+    ],
+    ids=["spikes", "fluctuations", "twice in a hundred", "grows on the way", "once, at the start", "too few to tell"],
+)
+def test_gradients_that_spike(walk: DirectionReading, signal: bool) -> None:
+    found = finding(EXPLODING_GRADIENT, LAYERS, walk)
+    assert found.signal is signal
+    assert ("one gradient in 20 is" in found.judgement.evidence[0].says) is signal
+
+
+def test_growth_is_told_before_spikes() -> None:
+    found = finding(EXPLODING_GRADIENT, GROWING, FAR_OFF, AT_CONSTANT, spiking(1.2 * SPIKE))
+    assert found.score == finding(EXPLODING_GRADIENT, GROWING, FAR_OFF, AT_CONSTANT).score
+    assert "through 10 layers" in found.judgement.evidence[0].says
 
 
 def test_the_growth_is_told_first() -> None:

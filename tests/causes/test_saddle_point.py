@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from tests.readings import ESCAPE, GRADIENT, SPECTRUM, finding, only
 
-from unstuck.causes.saddle_point import ADVANTAGE, CRITICAL, MATERIAL, SADDLE_POINT
+from unstuck.causes.saddle_point import ADVANTAGE, CRITICAL, MATERIAL, MOST, SADDLE_POINT
 from unstuck.reading import Estimate, Reading
 
 AT_REST = replace(GRADIENT, norm=1e-4, noise=0.0, squared_norm=Estimate(1e-8, 0.0))
@@ -21,6 +21,7 @@ FLAT = replace(
 NO_WAY = replace(ESCAPE, gradient_drop=0.0, curvature_drop=0.0, curvature_length=0.0, perturbed_drop=0.0)
 ALONG_CURVATURE = replace(NO_WAY, curvature_drop=0.5, curvature_length=1.0)
 BY_BREAKING = replace(NO_WAY, perturbed_drop=0.5, symmetric=1.0)
+NEAR_THE_ORIGIN = replace(NO_WAY, gradient_drop=0.1, perturbed_drop=0.5)
 
 SADDLE: tuple[Reading, ...] = (AT_REST, NEAR_A_CRITICAL_POINT, ALONG_CURVATURE)
 
@@ -39,7 +40,12 @@ SADDLE: tuple[Reading, ...] = (AT_REST, NEAR_A_CRITICAL_POINT, ALONG_CURVATURE)
         ((AT_REST, replace(NEAR_A_CRITICAL_POINT, lowest=Estimate(0.3, 0.01)), NO_WAY), False),
         ((AT_REST, replace(SPECTRUM, newton_residual=0.95), ALONG_CURVATURE), False),
         ((AT_REST, FLAT, replace(BY_BREAKING, symmetric=0.0)), False),
-        ((AT_REST, FLAT, replace(BY_BREAKING, perturbed_drop=0.0)), False),
+        ((GRADIENT, SPECTRUM, replace(BY_BREAKING, perturbed_drop=-1.0)), True),
+        ((GRADIENT, SPECTRUM, replace(BY_BREAKING, symmetric=0.9 * MOST)), False),
+        ((GRADIENT, NEAR_A_CRITICAL_POINT, NEAR_THE_ORIGIN), True),
+        ((GRADIENT, SPECTRUM, NEAR_THE_ORIGIN), False),
+        ((GRADIENT, replace(NEAR_A_CRITICAL_POINT, lowest=Estimate(-0.3, 0.4)), NEAR_THE_ORIGIN), False),
+        ((GRADIENT, NEAR_A_CRITICAL_POINT, replace(NEAR_THE_ORIGIN, perturbed_drop=0.9 * ADVANTAGE * 0.1)), False),
     ],
     ids=[
         "negative curvature",
@@ -53,7 +59,12 @@ SADDLE: tuple[Reading, ...] = (AT_REST, NEAR_A_CRITICAL_POINT, ALONG_CURVATURE)
         "minimum",
         "gradient-flat",
         "plateau without symmetry",
-        "symmetric, nothing to gain",
+        "units alike, and ten steps do not show it",
+        "some units alike",
+        "near the origin",
+        "small weights, no critical point",
+        "small weights, curvature within its error",
+        "an ordinary start leads little farther",
     ],
 )
 def test_negligible_gradient_and_a_way_down(readings: tuple[Reading, ...], signal: bool) -> None:

@@ -1,4 +1,4 @@
-"""Vanishing gradient: a slope along depth, a faint first layer, and outputs that say nothing, all together."""
+"""Vanishing gradient: a slope along depth, a faint first layer, and outputs that say nothing, all at the start."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ FADING = replace(
     parameter_ratio=Estimate(FAINT / 100, FAINT / 1000),
 )
 IGNORING = replace(OUTPUTS, loss=Estimate(1.39, 0.01), input_dependence=Estimate(BLIND / 100, BLIND / 1000))
+AT_START = replace(IGNORING, update=0)
 LEARNING = replace(OUTPUTS, input_dependence=Estimate(BLIND / 100, BLIND / 1000))
 """Far-off targets: little of the outputs depends on the inputs, and the model is better than any constant."""
 
@@ -31,6 +32,9 @@ STANDS = replace(DIRECTION, end=1.4, slope=Estimate(0.0, 0.001))
         ((FADING, IGNORING), True),
         ((FADING, replace(IGNORING, input_dependence=Estimate(0.4, 0.01))), True),
         ((FADING, replace(IGNORING, constant=None, input_dependence=None), STANDS), True),
+        ((FADING, AT_START, OUTPUTS), True),
+        ((FADING, replace(LAYERS, update=100), AT_START, OUTPUTS), True),
+        ((FADING, replace(LAYERS, update=100), OUTPUTS), False),
         ((FADING, OUTPUTS), False),
         ((FADING, LEARNING), False),
         ((FADING, replace(IGNORING, constant=None, input_dependence=None), DIRECTION), False),
@@ -46,6 +50,9 @@ STANDS = replace(DIRECTION, end=1.4, slope=Estimate(0.0, 0.001))
         "fades, ignores its inputs",
         "fades, above the constant answer",
         "fades, no constant answer is known, and nothing falls",
+        "ignored its inputs at the start",
+        "mended by the walk",
+        "mended by the walk, and never blind",
         "a deep network that learns",
         "far-off targets",
         "no constant answer is known, and the loss falls",
@@ -65,6 +72,12 @@ def test_slope_ratio_and_outputs_together(given: tuple[Reading, ...], signal: bo
 def test_ignored_inputs_make_it_surer() -> None:
     depends = replace(IGNORING, input_dependence=Estimate(0.4, 0.01))
     assert finding(VANISHING_GRADIENT, FADING, IGNORING).score > finding(VANISHING_GRADIENT, FADING, depends).score
+
+
+def test_trials_branch_from_the_start() -> None:
+    found = finding(VANISHING_GRADIENT, FADING, replace(FADING, update=100), AT_START, OUTPUTS)
+    assert found.judgement.from_update == 0
+    assert {evidence.update for evidence in found.judgement.evidence} == {0}
 
 
 def test_what_is_left_at_the_first_layer_is_told() -> None:

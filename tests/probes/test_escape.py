@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -88,32 +90,55 @@ def test_lengths_are_in_units_of_an_ordinary_initialization() -> None:
     assert along_curvature(view(bowl()), 1.0) == {}
 
 
-def alike(*rows: bool) -> Problem:
-    """Three layers, each with all units alike or not."""
+def network(change: Callable[[list[nn.Linear]], None]) -> Problem:
+    """Three layers, changed before anything is trained."""
 
     def model() -> nn.Module:
         made = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 5), nn.Tanh(), nn.Linear(5, 3))
-        layers = [module for module in made if isinstance(module, nn.Linear)]
-        for layer, same in zip(layers, rows, strict=True):
-            if same:
-                nn.init.constant_(layer.weight, 0.3)
+        with torch.no_grad():
+            change([module for module in made if isinstance(module, nn.Linear)])
         return made
 
     return zoo.problem(model)
 
 
+def constant(layers: list[nn.Linear]) -> None:
+    """Every weight and bias the same: hidden units are alike, the outputs' gradients are not."""
+    for layer in layers:
+        layer.weight.fill_(0.3)
+        layer.bias.fill_(0.3)
+
+
+def copied(layers: list[nn.Linear]) -> None:
+    """Two of the first layer's five units do the same, and the next layer takes both for the same."""
+    layers[0].weight[1] = layers[0].weight[0]
+    layers[0].bias[1] = layers[0].bias[0]
+    layers[1].weight[:, 1] = layers[1].weight[:, 0]
+
+
+def zero_outputs(layers: list[nn.Linear]) -> None:
+    """As many networks start: the rows are all zero, and part at the first update."""
+    layers[-1].weight.zero_()
+
+
+def alike_incoming(layers: list[nn.Linear]) -> None:
+    """Units that get the same, and whose outgoing weights tell them apart."""
+    layers[0].weight.fill_(0.3)
+    layers[0].bias.zero_()
+
+
 @pytest.mark.parametrize(
     ("problem", "share"),
     [
-        (lambda: alike(False, False, False), 0.0),
-        (lambda: alike(True, False, False), 1 / 3),
-        (lambda: alike(True, False, True), 2 / 3),
-        (lambda: alike(True, True, True), 1.0),
+        (lambda: network(constant), 10 / 13),
+        (lambda: network(copied), 2 / 13),
+        (lambda: network(zero_outputs), 0.0),
+        (lambda: network(alike_incoming), 0.0),
         (zero_initialized, 1.0),
         (healthy, 0.0),
     ],
 )
-def test_units_that_are_all_alike_are_counted(problem: type, share: float) -> None:
+def test_units_that_stay_alike_are_counted(problem: Callable[[], Problem], share: float) -> None:
     assert read(problem()).symmetric == pytest.approx(share)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -10,7 +11,8 @@ from tests import zoo
 from tests.readings import DIRECTION, STEP, only
 
 from unstuck.problem import Problem
-from unstuck.remedies.clip_gradient import ClipGradient
+from unstuck.reading import Reading
+from unstuck.remedies.clip_gradient import SHORT, ClipGradient
 from unstuck.snapshot import Snapshot
 from unstuck.walk import walk
 
@@ -38,10 +40,30 @@ def test_a_steep_gradient_is_scaled_down_and_a_short_one_is_left() -> None:
     assert given.clip_norm is None
 
 
-def test_the_median_norm_and_a_tenth_are_proposed() -> None:
-    assert ClipGradient.propose(only(replace(DIRECTION, typical_norm=0.5))) == (
-        ClipGradient(norm=0.5),
-        ClipGradient(norm=0.05),
-    )
-    assert ClipGradient.propose(only(replace(DIRECTION, typical_norm=0.0))) == ()
-    assert ClipGradient.propose(only(STEP)) == ()
+@pytest.mark.parametrize(
+    ("readings", "norms"),
+    [
+        ((replace(DIRECTION, typical_norm=0.5),), (0.5, 0.05)),
+        ((replace(DIRECTION, typical_norm=0.5, norms=(4.0, 0.5)),), (0.5, 0.05)),
+        ((replace(DIRECTION, typical_norm=1e8, norms=(40.0, 2e8)),), (40.0, 4.0)),
+        ((replace(DIRECTION, typical_norm=0.5, norms=(0.0, 0.5)),), (0.5, 0.05)),
+        ((replace(DIRECTION, typical_norm=0.5), replace(STEP, relative_step=SHORT / 2)), (0.5, 0.05)),
+        ((replace(DIRECTION, typical_norm=0.5), replace(STEP, relative_step=50 * SHORT)), (0.5, 0.01)),
+        ((replace(DIRECTION, typical_norm=0.5), replace(STEP, relative_step=math.inf)), (0.5, 0.05)),
+        ((replace(DIRECTION, typical_norm=0.0),), ()),
+        ((STEP,), ()),
+    ],
+    ids=[
+        "the median and a tenth",
+        "the first batch has an outlier",
+        "thrown out",
+        "no gradient at first",
+        "steps are short",
+        "a tenth would still be long",
+        "a step without end",
+        "no gradient",
+        "no walk",
+    ],
+)
+def test_norms_that_are_proposed(readings: tuple[Reading, ...], norms: tuple[float, ...]) -> None:
+    assert ClipGradient.propose(only(*readings)) == tuple(ClipGradient(norm=norm) for norm in norms)

@@ -1,15 +1,20 @@
-"""Exploding gradient: it grows on its way back through the layers.
+"""Exploding gradient: it grows on its way back through the layers, or all at once where the surface is steep.
 
 What it means: every layer multiplies what the loss sends back, and mostly what the inputs send forward as well; a
 step that suits the last layer throws the first ones away. How it shows: the gradient along depth is a line on a
 logarithmic scale that rises towards the inputs, by ten times and more; the loss starts far above that of a constant
-answer, the walk is thrown out or gets nowhere. What is mistaken for it: residual networks, whose activations grow
-along depth and their gradient accordingly, gently and without harm; a learning rate that is too high (the profile is
-flat); large inputs. What to do: clip, or normalize what hidden layers give. References: Pascanu et al. 2013, On the
+answer, the walk is thrown out or gets nowhere. Or single batches have gradients many times as long as those before
+and after them, from samples far out: one of their steps undoes many. What is mistaken for it: residual networks, whose
+activations grow along depth and their gradient accordingly, gently and without harm; a learning rate that is too high
+(the profile is flat); large inputs. What to do: clip; initialize anew, where the weights start too large
+(docs/decisions/0013); or normalize what hidden layers give. References: Pascanu et al. 2013, On the
 difficulty of training recurrent neural networks, §2.2 and §3.2; Glorot and Bengio 2010, §4.2.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import median
 
 from unstuck.cause import Cause, Evidence, Judgement, Mediator
 from unstuck.probes.direction import DirectionReading
@@ -19,6 +24,7 @@ from unstuck.probes.step import StepReading
 from unstuck.reading import History
 from unstuck.remedies.add_normalization import AddNormalization
 from unstuck.remedies.clip_gradient import ClipGradient
+from unstuck.remedies.reinitialize import Reinitialize
 from unstuck.specimens import bowl, deep_exploding, healthy
 
 LARGE = 10.0
@@ -31,17 +37,41 @@ FAR = 3.0
 """A loss this many times as high as a constant answer's, or as at the start, is no fluctuation."""
 
 
+SPIKE = 8.0
+"""Times the median of its neighbours: the fifth-longest of a hundred gradients is no fluctuation. In the ward's other
+trainings it is 2.5 times at most, healthy or not, and 28 times where one sample in a hundred is far out."""
+
+NEIGHBOURS = 8
+"""Updates before and after one that say what is usual there."""
+
+RARE = 0.05
+"""Share of the gradients that may be longer."""
+
+
 def judge(
     layers: History[LayersReading], outputs: History[OutputsReading], direction: History[DirectionReading]
 ) -> Judgement:
-    """It grows where the training was handed over, and does harm."""
+    """It grows where the training was handed over, and does harm; or comes in spikes."""
     reading, walk, first, last = layers.first, direction.latest, outputs.first, outputs.latest
     far = first.constant is not None and first.loss.low > FAR * abs(first.constant)
     thrown = walk.broke_at is not None or walk.largest > FAR * max(abs(walk.start), 1e-12)
     nowhere = last.above_constant if last.constant is not None else not walk.falls
     harm = (far or thrown) and nowhere
     score = (0.95 if harm else 0.6 if thrown or nowhere else 0.3) if _grows(reading) else 0.0
-    return Judgement(score=score, evidence=_evidence(reading, first, walk))
+    spikes = spikiness(walk.norms)
+    if spikes <= SPIKE:
+        return Judgement(score=score, evidence=_evidence(reading, first, walk))
+    found = (_spikes(walk, spikes), *_evidence(reading, first, walk))
+    return Judgement(score=max(score, 0.7), evidence=found if score < 0.7 else found[1:])
+
+
+def spikiness(norms: Sequence[float]) -> float:
+    """How many times as long as usual in its neighbourhood a gradient is, which :data:`RARE` of them exceed."""
+    if len(norms) < 2 * NEIGHBOURS:
+        return 0.0
+    usual = [median(norms[max(0, at - NEIGHBOURS) : at + NEIGHBOURS + 1]) for at in range(len(norms))]
+    times = sorted(norm / max(level, 1e-30) for norm, level in zip(norms, usual, strict=True))
+    return times[-1 - int(RARE * (len(times) - 1))]
 
 
 def _grows(reading: LayersReading) -> bool:
@@ -49,6 +79,17 @@ def _grows(reading: LayersReading) -> bool:
     if trend is None or ratio is None:
         return False
     return trend.value + CERTAIN * trend.error < 0 and ratio.low > LARGE
+
+
+def _spikes(walk: DirectionReading, times: float) -> Evidence:
+    return Evidence(
+        reading="direction",
+        update=walk.update,
+        value=times,
+        unit="",
+        expected=f"below {SPIKE:g}",
+        says=f"one gradient in {1 / RARE:.0f} is {times:.3g} times as long as those before and after it, or longer",
+    )
 
 
 def _evidence(reading: LayersReading, first: OutputsReading, walk: DirectionReading) -> tuple[Evidence, ...]:
@@ -93,7 +134,7 @@ def _evidence(reading: LayersReading, first: OutputsReading, walk: DirectionRead
 
 EXPLODING_GRADIENT = Cause(
     slug="exploding-gradient",
-    means="the gradient grows on its way back through the layers",
+    means="the gradient grows on its way back through the layers, or is now and then many times as long as usual",
     chapter=5,
     judge=judge,
     mediator=Mediator(
@@ -102,7 +143,7 @@ EXPLODING_GRADIENT = Cause(
         value=lambda step: step.relative_step,
         rises=False,
     ),
-    remedies=(ClipGradient, AddNormalization),
+    remedies=(ClipGradient, Reinitialize, AddNormalization),
     sick=(deep_exploding,),
     well=(healthy, bowl),
 )

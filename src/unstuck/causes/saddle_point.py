@@ -5,9 +5,11 @@ the quadratic model has a critical point here (Frye's residual), the Hessian has
 error, and a step along its eigenvector lowers the loss where steps along the gradient do not. At a degenerate
 saddle the Hessian vanishes as well (three layers and more at zero): there units are identical or zero, and the loss
 falls once that symmetry is broken. Units that are all alike stay alike: whatever the gradient is elsewhere, along
-the directions that would make them differ it is exactly zero, so the walk can only come to rest on a saddle. What
-is mistaken for it: a plateau with a small but usable gradient; a local minimum; dead units. What to do: escape, or
-initialize so that units differ. References: Dauphin et al. 2014; Frye et al. 2021; the lecture's chapter 1.
+the directions that would make them differ it is exactly zero, so the walk can only come to rest on a saddle. Near
+such a point, with all weights much smaller than usual, a gradient is left, mostly the last biases', that leads to the
+constant answer and no farther: from an ordinary start the same steps get several times as far. What is mistaken for
+it: a plateau with a small but usable gradient; a local minimum; dead units, which zero weights look like. What to do:
+escape, or initialize so that units differ. References: Dauphin et al. 2014; Frye et al. 2021; the lecture's chapter 1.
 """
 
 from __future__ import annotations
@@ -32,7 +34,12 @@ NEAR = 0.2
 """Of the typical gradient: one that is below its noise but larger than this was not resolved by the sample."""
 
 ADVANTAGE = 3.0
-"""How much farther down than the gradient's own way a way out has to lead."""
+"""How much farther down than the gradient's own way a way out has to lead. Where the ward's healthy trainings start, a
+perturbation of the size of an ordinary initialization leads 1.3 times as far at most, near the origin 5 or more."""
+
+MOST = 0.5
+"""Share of units that are alike, weights and gradient: in healthy trainings it is zero, of zero or equal weights the
+outputs' units alone are left out, if any."""
 
 
 def judge(
@@ -50,15 +57,17 @@ def judge(
 
 
 def _score(slope: GradientReading, curvature: SpectrumReading, ways: EscapeReading) -> float:
-    if not slope.negligible:
-        return 0.7 if ways.symmetric > 0 and ways.perturbed_drop > ways.gradient_drop else 0.1
+    """Alike stays alike, whatever else is seen; a gradient that is not negligible leaves room for less of a sign."""
+    if ways.symmetric > MOST:
+        return 0.96
     needed = max(ADVANTAGE * ways.gradient_drop, MATERIAL * abs(ways.loss))
-    near = slope.norm <= NEAR * slope.typical
-    if near and curvature.negative and curvature.newton_residual < CRITICAL and ways.curvature_drop > needed:
+    critical = curvature.negative and curvature.newton_residual < CRITICAL
+    near = slope.negligible and slope.norm <= NEAR * slope.typical
+    if near and critical and ways.curvature_drop > needed:
         return 0.9
-    if ways.symmetric > 0 and ways.perturbed_drop > needed:
-        return 0.8
-    return 0.2
+    if ways.perturbed_drop > needed and (critical or (slope.negligible and ways.symmetric > 0)):
+        return 0.6
+    return 0.2 if slope.negligible else 0.1
 
 
 def _evidence(slope: GradientReading, curvature: SpectrumReading, ways: EscapeReading) -> tuple[Evidence, ...]:
@@ -107,7 +116,7 @@ def _evidence(slope: GradientReading, curvature: SpectrumReading, ways: EscapeRe
             unit="loss",
             expected=f"about {ways.gradient_drop:.2g}",
             says=f"with the symmetry broken it falls by {ways.perturbed_drop:.3g}; "
-            f"in {ways.symmetric:.0%} of the weight matrices all units are alike",
+            f"{ways.symmetric:.0%} of the units have the weights and the gradient of another one",
         ),
     )
 

@@ -37,6 +37,8 @@ class DirectionReading(Reading):
     typical_norm: float = quantity("loss / unit", "median gradient norm on the way")
     broke_at: int | None = quantity("update", "where the loss stopped being finite; none where it did not")
     losses: tuple[float, ...] = ()
+    norms: tuple[float, ...] = ()
+    """Of the gradients on the way, as long as they are finite."""
 
     @property
     def falls(self) -> bool:
@@ -82,6 +84,7 @@ def of_run(run: Run, *, samples: int) -> DirectionReading:
     """The reading of a walk that was made anyway; its first and last checkpoints are the start and the end."""
     losses = [row.loss for row in run.curve if math.isfinite(row.loss)]
     cosines = [row.cosine for row in run.curve if math.isfinite(row.cosine)]
+    norms = [row.gradient_norm for row in run.curve if math.isfinite(row.gradient_norm)]
     fitted = trend(losses) if len(losses) > 3 else None
     return DirectionReading(
         update=run.curve[0].update,
@@ -92,7 +95,8 @@ def of_run(run: Run, *, samples: int) -> DirectionReading:
         slope=Estimate(fitted.slope, fitted.standard_error) if fitted else Estimate(0.0, math.inf),
         cosine=median(cosines) if cosines else 0.0,
         largest=max(losses, default=math.nan),
-        typical_norm=median([row.gradient_norm for row in run.curve if math.isfinite(row.gradient_norm)] or [0.0]),
+        typical_norm=median(norms or [0.0]),
         broke_at=run.broke_at,
         losses=tuple(losses),
+        norms=tuple(norms),
     )

@@ -14,6 +14,7 @@ from typing import ClassVar
 
 import plotly.graph_objects as go
 import torch
+from torch import Tensor
 
 from unstuck import plot
 from unstuck.budget import Budget
@@ -27,6 +28,12 @@ LENGTHS = tuple(2.0**power for power in range(-6, 5))
 
 DESCENT_STEPS = 10
 PERTURBATIONS = 4
+
+UNITS = 256
+"""Rows of a weight matrix that are compared with each other, at most."""
+
+ALIKE = 1e-5
+"""Of the size of two rows: the distance up to which they count as one. Rounding leaves less, training more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +56,9 @@ class EscapeReading(Reading):
     perturbed_drop: float = quantity(
         "loss", f"lost in {DESCENT_STEPS} gradient steps after a perturbation, median of {PERTURBATIONS}"
     )
-    symmetric: float = quantity("", "share of the weight matrices whose rows are all alike (or all zero)")
+    symmetric: float = quantity(
+        "", "share of the units, rows of weight matrices, whose weights and gradient are those of another one"
+    )
     seed: int = 0
     lengths: tuple[float, ...] = ()
     losses: tuple[float, ...] = ()
@@ -105,7 +114,7 @@ class Escape:
             predicted_drop=_predicted(view, length) if drop > 0 else 0.0,
             predicted_ratio=_predicted_ratio(view, line, loss),
             perturbed_drop=fallen[len(fallen) // 2],
-            symmetric=_symmetric(view.point),
+            symmetric=_symmetric(view),
             seed=view.seed,
             lengths=tuple(at for at, _ in shown),
             losses=tuple(value for _, value in shown),
@@ -168,13 +177,27 @@ def _descend(view: View, start: Point, unit: float) -> float:
     return loss
 
 
-def _symmetric(point: Point) -> float:
-    """The share of weight matrices whose rows are all equal: units that compute, and learn, the same."""
-    matrices = [tensor.flatten(1) for tensor in point.values() if tensor.dim() > 1]
-    alike = [
-        bool(torch.allclose(matrix, matrix[:1].expand_as(matrix), rtol=1e-5, atol=1e-8))
-        for matrix in matrices
-        if len(matrix) > 1 or not bool(matrix.any())
-    ]
-    zeros = all(not bool(tensor.any()) for tensor in point.values())
-    return 1.0 if zeros else sum(alike) / max(1, len(matrices))
+def _symmetric(view: View) -> float:
+    """The share of units, rows of weight matrices, whose weights and gradient are those of another one of their matrix.
+
+    Weights alone do not tell: a last layer is often zero at the start, and its rows part at the first update.
+    """
+    if not any(bool(tensor.any()) for tensor in view.point.values()):
+        return 1.0
+    matrices = [name for name, tensor in view.point.items() if tensor.dim() > 1 and len(tensor) > 1]
+    pairs = [_twins(_some(view.point[name])) & _twins(_some(view.gradient[name])) for name in matrices]
+    return sum(int(alike.any(1).sum()) for alike in pairs) / max(1, sum(map(len, pairs)))
+
+
+def _some(matrix: Tensor) -> Tensor:
+    """Evenly spaced rows in double precision, :data:`UNITS` at most."""
+    kept = torch.linspace(0, len(matrix) - 1, min(len(matrix), UNITS), device=matrix.device).round().long()
+    return matrix.flatten(1)[kept].double()
+
+
+def _twins(rows: Tensor) -> Tensor:
+    """Which pairs of different rows are alike, shape (rows, rows)."""
+    sizes = torch.linalg.vector_norm(rows, dim=1)
+    apart = torch.cdist(rows, rows, compute_mode="donot_use_mm_for_euclid_dist")
+    alike = apart <= ALIKE * torch.maximum(sizes[:, None], sizes)
+    return alike & ~torch.eye(len(rows), dtype=torch.bool, device=rows.device)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
 from unstuck.probes.direction import DirectionReading
+from unstuck.probes.step import StepReading
 from unstuck.problem import Problem
 from unstuck.reading import Readings
 from unstuck.remedy import Intervention, Ladder
+
+SHORT = 0.01
+"""Of the parameters' norm: a step that long changes no network beyond recognition; ordinary ones are a tenth of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,10 +29,18 @@ class ClipGradient:
 
     @classmethod
     def propose(cls, readings: Readings) -> tuple[Self, ...]:
-        """The median norm on the way, and a tenth of it."""
-        walks = readings.get(DirectionReading)
-        typical = walks.first.typical_norm if walks is not None else 0.0
-        return tuple(cls(norm=float(f"{share * typical:.2g}")) for share in (1.0, 0.1) if typical > 0)
+        """The typical norm, and a tenth of it, or less where steps would still be long.
+
+        Typical is the median on the way, or the norm at the start, whichever is shorter: one is that of the ruins where
+        the walk was thrown out, the other may be that of an outlier.
+        """
+        walks, steps = readings.get(DirectionReading), readings.get(StepReading)
+        if walks is None or not walks.first.typical_norm > 0:
+            return ()
+        typical = min(norm for norm in (walks.first.typical_norm, *walks.first.norms[:1]) if norm > 0)
+        length = steps.first.relative_step if steps is not None else 0.0
+        share = min(0.1, SHORT / length) if 0 < length < math.inf else 0.1
+        return tuple(cls(norm=float(f"{times * typical:.2g}")) for times in (1.0, share))
 
     def apply(self, branch: Problem) -> Problem:
         """The branch, clipping."""
