@@ -6,9 +6,16 @@ import math
 from dataclasses import replace
 
 import pytest
-from tests.readings import DIRECTION, STEP, finding, only
+from tests.readings import DIRECTION, GRADIENT, STEP, finding, only
 
-from unstuck.causes.learning_rate_too_high import BLOWN_UP, LEARNING_RATE_TOO_HIGH, TURNING_BACK
+from unstuck.causes.learning_rate_too_high import (
+    BLOWN_UP,
+    FAR_OVER,
+    LEARNING_RATE_TOO_HIGH,
+    LONG_ENOUGH,
+    STRIDE,
+    TURNING_BACK,
+)
 from unstuck.probes.direction import DirectionReading
 from unstuck.probes.step import StepReading
 from unstuck.reading import Estimate
@@ -23,6 +30,7 @@ BROKEN = replace(BOUNCES, end=None, broke_at=3)
 OVER = replace(STEP, sharpness_over_limit=1.2)
 NEAR = replace(STEP, sharpness_over_limit=0.8)
 TOO_LONG = replace(STEP, sharpness=None, limit=None, sharpness_over_limit=None, critical_multiple=0.8)
+STRIDES = replace(STEP, relative_step=2 * STRIDE, best_multiple=Estimate(LONG_ENOUGH / 2, 0.0))
 OF_UNKNOWN_LIMIT = replace(TOO_LONG, critical_multiple=5.0)
 
 
@@ -36,6 +44,10 @@ OF_UNKNOWN_LIMIT = replace(TOO_LONG, critical_multiple=5.0)
         (TOO_LONG, BROKEN, True),
         (STEP, THROWN, True),
         (NEAR, TURNS_BACK, True),
+        (replace(STEP, sharpness_over_limit=1.01 * FAR_OVER), DIRECTION, True),
+        (STRIDES, DIRECTION, True),
+        (replace(STRIDES, relative_step=0.99 * STRIDE), DIRECTION, False),
+        (replace(STRIDES, best_multiple=Estimate(2 * LONG_ENOUGH, 0.0)), DIRECTION, False),
         (STEP, DIRECTION, False),
         (OVER, DIRECTION, False),
         (TOO_LONG, DIRECTION, False),
@@ -52,6 +64,10 @@ OF_UNKNOWN_LIMIT = replace(TOO_LONG, critical_multiple=5.0)
         "step too long, broken",
         "thrown out for another reason",
         "turning back near the limit",
+        "far beyond the limit and falling",
+        "strides and falling",
+        "long steps and falling",
+        "strides from tiny weights",
         "healthy",
         "edge of stability",
         "falling with too long a step",
@@ -69,6 +85,22 @@ def test_any_look_beyond_the_limit_counts() -> None:
     """Once thrown out, the walk may come to rest where the surface is flat."""
     later = replace(STEP, update=100, sharpness_over_limit=0.001)
     assert finding(LEARNING_RATE_TOO_HIGH, OVER, later, BOUNCES).signal
+
+
+def test_strides_are_those_of_the_start() -> None:
+    """Later the weights may have been drawn in, as by their decay."""
+    later = replace(STRIDES, update=100)
+    assert not finding(LEARNING_RATE_TOO_HIGH, STEP, later).signal
+    assert finding(LEARNING_RATE_TOO_HIGH, STRIDES, replace(STEP, update=100)).judgement.evidence[0].says == (
+        "the first step is 0.4 times as long as the weights themselves"
+    )
+
+
+def test_a_training_that_has_arrived_stands_still_as_well() -> None:
+    arrived = replace(GRADIENT, squared_norm=Estimate(0.01, 0.02))
+    assert not finding(LEARNING_RATE_TOO_HIGH, TOO_LONG, BOUNCES, arrived).signal
+    later = (replace(TOO_LONG, update=100), replace(GRADIENT, update=100))
+    assert finding(LEARNING_RATE_TOO_HIGH, TOO_LONG, BOUNCES, arrived, *later).signal
 
 
 def test_the_worst_excess_is_told_first() -> None:

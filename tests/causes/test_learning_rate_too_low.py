@@ -5,12 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from tests.readings import DIRECTION, GRADIENT, STEP, finding, only
+from tests.readings import DIRECTION, GRADIENT, NOISE, STEP, finding, only
 
-from unstuck.causes.learning_rate_too_low import FAR_FROM_LIMIT, LEARNING_RATE_TOO_LOW, SHORT
+from unstuck.causes.learning_rate_too_low import FAR_FROM_LIMIT, LEARNING_RATE_TOO_LOW, NOTHING, SHORT, WORTH
 from unstuck.reading import Estimate, Reading
 
-SHORT_STEPS = replace(STEP, best_multiple=Estimate(3 * SHORT, SHORT), sharpness_over_limit=FAR_FROM_LIMIT / 10)
+SHORT_STEPS = replace(
+    STEP, rate=1e-5, best_multiple=Estimate(3 * SHORT, SHORT), sharpness_over_limit=FAR_FROM_LIMIT / 10
+)
+NOTHING_OF_A_STEP = replace(SHORT_STEPS, best_multiple=Estimate(2 * NOTHING, 0.0))
+WORTHLESS = replace(SHORT_STEPS, best_drop=Estimate(WORTH * DIRECTION.start / 2, 0.0))
+BELOW_NOISE = replace(GRADIENT, squared_norm=Estimate(0.01, 0.02))
 
 
 @pytest.mark.parametrize(
@@ -24,7 +29,9 @@ SHORT_STEPS = replace(STEP, best_multiple=Estimate(3 * SHORT, SHORT), sharpness_
         ([replace(SHORT_STEPS, sharpness_over_limit=2 * FAR_FROM_LIMIT)], False),
         ([replace(SHORT_STEPS, best_drop=Estimate(0.1, 0.2))], False),
         ([SHORT_STEPS, replace(GRADIENT, norm=1e-6)], False),
-        ([SHORT_STEPS, replace(GRADIENT, squared_norm=Estimate(0.01, 0.02))], False),
+        ([SHORT_STEPS, BELOW_NOISE], False),
+        ([NOTHING_OF_A_STEP, BELOW_NOISE], True),
+        ([WORTHLESS], False),
         ([SHORT_STEPS, replace(DIRECTION, end=None, broke_at=5)], False),
     ],
     ids=[
@@ -37,6 +44,8 @@ SHORT_STEPS = replace(STEP, best_multiple=Estimate(3 * SHORT, SHORT), sharpness_
         "a drop within its error",
         "vanished gradient",
         "gradient below its noise",
+        "gradient below its noise, and steps that are nothing",
+        "hardly anything to be gained",
         "a walk that broke",
     ],
 )
@@ -55,6 +64,20 @@ def test_the_gradient_is_that_of_the_same_look() -> None:
     vanished = replace(GRADIENT, update=100, norm=1e-9)
     assert not finding(LEARNING_RATE_TOO_LOW, replace(SHORT_STEPS, update=100), GRADIENT, vanished).signal
     assert finding(LEARNING_RATE_TOO_LOW, SHORT_STEPS, GRADIENT, vanished).signal
+
+
+@pytest.mark.parametrize(("times", "signal"), [(0.99, False), (1.01, True)])
+def test_longer_steps_would_not_drown_in_noise(times: float, signal: bool) -> None:
+    """Noise takes back t of the gain of η, so that η / 2t gains most: SHORT times η, where t = 1 / (2 SHORT)."""
+    at_threshold = replace(SHORT_STEPS, rate=1 / (2 * SHORT * NOISE.taken_back(1.0).value))
+    step = replace(at_threshold, rate=at_threshold.rate / times)
+    assert finding(LEARNING_RATE_TOO_LOW, step).signal is signal
+    assert finding(LEARNING_RATE_TOO_LOW, replace(step, optimizer="Adam")).signal
+    assert finding(LEARNING_RATE_TOO_LOW, step, replace(NOISE, curved_trace=Estimate(-1.0, 0.1))).signal
+
+
+def test_it_can_be_judged_without_the_noise() -> None:
+    assert LEARNING_RATE_TOO_LOW.finding(only(SHORT_STEPS, DIRECTION, GRADIENT)).signal
 
 
 def test_more_room_is_a_stronger_sign() -> None:

@@ -40,14 +40,14 @@ BLIND = replace(
     ("last", "signal"),
     [
         (after(2 * LARGE), True),
-        (after(1.5 * MATERIAL), True),
-        (replace(after(1.5 * MATERIAL), valid_accuracy=None), True),
+        (after(1.1 * MATERIAL), True),
+        (replace(after(1.1 * MATERIAL), valid_accuracy=None), True),
         (replace(after(2 * LARGE), valid_accuracy=LOWEST.valid_accuracy), True),
         (after(0.0), False),
         (after(-0.2), False),
         (after(2 * LARGE, scatter=1.0), False),
         (after(2 * LARGE, train=1.0), False),
-        (replace(after(1.5 * MATERIAL), valid_accuracy=LOWEST.valid_accuracy), False),
+        (replace(after(1.1 * MATERIAL), valid_accuracy=LOWEST.valid_accuracy), False),
     ],
     ids=[
         "risen by much",
@@ -77,7 +77,7 @@ def test_answers_are_worse_beyond_chance(value: float, signal: bool) -> None:
     """The interval of the share of right answers began at 0.7."""
     before = replace(LOWEST, valid_accuracy=Within(0.72, 0.7, 0.77))
     unknown = replace(LOWEST, valid_accuracy=None)
-    last = replace(after(1.5 * MATERIAL), valid_accuracy=Within(value, 0.6, 0.8))
+    last = replace(after(1.1 * MATERIAL), valid_accuracy=Within(value, 0.6, 0.8))
     assert finding(OVERFITTING, before, last).signal is signal
     assert finding(OVERFITTING, unknown, last).signal
 

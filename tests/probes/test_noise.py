@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from tests import by_hand, zoo
+from tests import by_hand, readings, zoo
 from tests.closed_forms.made import DOUBLE, batch_of, descent, normal, of, regression
 from tests.probes.look import look, quadratic, view
 from torch import nn
@@ -16,9 +17,9 @@ from torch.utils.data import DataLoader, TensorDataset
 from unstuck.budget import Budget
 from unstuck.classifier import classifier, loader, table
 from unstuck.numerics.noise import Floats
-from unstuck.probes.noise import BATCHES, LARGEST, PRODUCTS, SMALLEST, Noise, NoiseReading
+from unstuck.probes.noise import BATCHES, ERRORS, LARGEST, PRODUCTS, SMALLEST, Noise, NoiseReading
 from unstuck.problem import Problem
-from unstuck.reading import Within
+from unstuck.reading import Estimate, Within
 from unstuck.specimens import healthy, product_at_origin
 from unstuck.vector import flatten
 from unstuck.walk import walk
@@ -221,6 +222,34 @@ def test_dropout_is_noise_too() -> None:
     noisy = read(of(model, nn.MSELoss(), inputs, targets, descent()))
     assert noisy.trace.value > 0.1 * noisy.squared_norm.value
     assert noisy.cosine.value < 0.99
+
+
+def test_what_noise_takes_back() -> None:
+    """On ½ h x², with samples' gradients of variance σ²: an update gains η g² − ½ η² h (g² + σ²/B) on the average."""
+    rate, curvature, slope, variance, batch = 0.1, 4.0, 0.5, 30.0, 8
+    noise = replace(
+        readings.NOISE,
+        batch=batch,
+        population=10**9,
+        squared_norm=Estimate(slope**2, 0.0),
+        curved_trace=Estimate(curvature * variance, 0.0),
+    )
+    share = noise.taken_back(rate)
+
+    def gain(variance: float) -> float:
+        return rate * slope**2 - rate**2 * curvature * (slope**2 + variance / batch) / 2
+
+    assert share.value == pytest.approx((gain(0.0) - gain(variance)) / (rate * slope**2))
+    assert share.low == pytest.approx(share.value) == share.high
+    assert replace(noise, population=batch).taken_back(rate).value == 0.0
+
+
+def test_what_noise_takes_back_is_as_sure_as_what_it_is_made_of() -> None:
+    noise = replace(readings.NOISE, population=10**9)
+    exact = replace(noise, squared_norm=Estimate(0.24, 0.0), curved_trace=Estimate(8.0, 0.0)).taken_back(1.0).value
+    share = noise.taken_back(1.0)
+    assert share.low == pytest.approx(exact * (1 - ERRORS * 0.5 / 8) / (1 + ERRORS * 0.02 / 0.24))
+    assert share.high == pytest.approx(exact * (1 + ERRORS * 0.5 / 8) / (1 - ERRORS * 0.02 / 0.24))
 
 
 def test_pictures() -> None:

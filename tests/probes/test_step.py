@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from tests import zoo
 from tests.methods.test_stability import RULES, Build, at_the_limit, descent
 from tests.probes.look import Weights, look, quadratic
+from tests.readings import STEP
 
 from unstuck.probes.step import Step, StepReading
 from unstuck.problem import Problem
@@ -103,6 +105,15 @@ def test_a_step_that_goes_nowhere() -> None:
     assert reading.relative_step == 0.0
     assert reading.critical_multiple == math.inf
     assert reading.best_drop.value == 0.0
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "momentum", "whole"), [("SGD", 0.0, 0.1), ("SGD", 0.9, 1.0), ("SGD", 1.0, None), ("Adam", 0.9, None)]
+)
+def test_how_far_a_gradient_is_walked_in_the_end(optimizer: str, momentum: float, whole: float | None) -> None:
+    """η (1 + β + β² + …), where that has a sum and the rule is a sum of gradients."""
+    found = replace(STEP, rate=0.1, optimizer=optimizer, momentum=momentum).whole_rate
+    assert found == (None if whole is None else pytest.approx(whole))
 
 
 def test_specimens() -> None:

@@ -17,7 +17,7 @@ from unstuck.probes.direction import DirectionReading
 from unstuck.probes.gradient import GradientReading
 from unstuck.probes.noise import NoiseReading
 from unstuck.probes.step import StepReading
-from unstuck.reading import History, Within
+from unstuck.reading import History
 from unstuck.remedies.decay_learning_rate import DecayLearningRate
 from unstuck.remedies.larger_batch import LargerBatch
 from unstuck.remedies.weight_averaging import WeightAveraging
@@ -28,9 +28,6 @@ TAKEN_BACK = 0.5
 
 NEAR_LIMIT = 0.5
 """Sharpness over the stability limit: above it steps are long for the curvature as well, whatever their noise."""
-
-ERRORS = 2.0
-"""Standard errors by which what is estimated has to be beyond its threshold."""
 
 
 def judge(
@@ -57,32 +54,10 @@ def _score(noise: NoiseReading, slope: GradientReading, step: StepReading, *, fa
     near_limit = step.sharpness_over_limit is not None and step.sharpness_over_limit > NEAR_LIMIT
     if falls or slope.negligible or near_limit or not noise.mostly_noise:
         return 0.1
-    taken = taken_back(noise, step)
-    if taken is None:
+    if step.whole_rate is None:
         return 0.65
-    return 0.85 if taken.low > TAKEN_BACK else 0.3
-
-
-def taken_back(noise: NoiseReading, step: StepReading) -> Within | None:
-    """What the noise of an update takes back of its gain, η tr(HΣ) (1/B − 1/N) / (2 ‖G‖²); None for rules with a σ.
-
-    From E ΔL = −η ‖G‖² + η²/2 (G·HG + tr(HΣ) (1/B − 1/N)), McCandlish et al. 2018, equation 2.4. Momentum β walks
-    1/(1 − β) as far on each gradient.
-    """
-    if step.optimizer != "SGD":
-        return None
-    rate = step.rate / (1 - step.momentum)
-    factor = rate * max(0.0, 1 / noise.batch - 1 / noise.population) / 2
-    top, bottom = noise.curved_trace, noise.squared_norm
-
-    def share(numerator: float, denominator: float) -> float:
-        return factor * numerator / max(denominator, 1e-30)
-
-    return Within(
-        share(top.value, bottom.value),
-        share(top.value - ERRORS * top.error, bottom.value + ERRORS * bottom.error),
-        share(top.value + ERRORS * top.error, bottom.value - ERRORS * bottom.error),
-    )
+    taken = noise.taken_back(step.whole_rate)
+    return 0.85 if taken.low > TAKEN_BACK else 0.6 if taken.value > TAKEN_BACK else 0.3
 
 
 def _evidence(noise: NoiseReading, slope: GradientReading, step: StepReading) -> tuple[Evidence, ...]:
@@ -105,8 +80,8 @@ def _evidence(noise: NoiseReading, slope: GradientReading, step: StepReading) ->
             says=f"the gradient over {slope.samples} samples has a norm of {slope.norm:.3g} ± {slope.noise:.2g}",
         ),
     ]
-    taken = taken_back(noise, step)
-    if taken is not None:
+    if step.whole_rate is not None:
+        taken = noise.taken_back(step.whole_rate)
         found.append(
             Evidence(
                 reading="noise",

@@ -2,18 +2,21 @@
 
 What it means: the step is longer than the valley is wide. How it shows: the sharpness seen by the update rule is
 beyond the stability limit of that rule, or the present step already raises the loss; successive gradients point
-against each other; the loss does not fall. What is mistaken for it: the edge of stability, where sharpness hovers
-at the limit and the loss falls all the same, which is healthy; noise of small batches; inputs out of scale. What to
-do: lower the rate, or let it decay. References: Cohen et al. 2021, Gradient Descent on Neural Networks Typically
-Occurs at the Edge of Stability; the lecture's chapter 3.
+against each other; the loss does not fall. Or it falls, and the first steps are so long that nothing is left of the
+initial weights after a few. What is mistaken for it: the edge of stability, where sharpness hovers at the limit and
+the loss falls all the same, which is healthy; noise of small batches, in which a training that has arrived stands
+still as well; inputs out of scale. What to do: lower the rate, or let it decay. References: Cohen et al. 2021,
+Gradient Descent on Neural Networks Typically Occurs at the Edge of Stability; the lecture's chapter 3.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from unstuck.cause import Cause, Evidence, Judgement, Mediator
 from unstuck.probes.direction import DirectionReading
+from unstuck.probes.gradient import GradientReading
 from unstuck.probes.step import StepReading
 from unstuck.reading import History
 from unstuck.remedies.decay_learning_rate import DecayLearningRate
@@ -27,11 +30,27 @@ BLOWN_UP = 3.0
 """A batch loss this many times the loss at the start is no fluctuation."""
 
 
-def judge(step: History[StepReading], direction: History[DirectionReading]) -> Judgement:
-    """Beyond the limit and not falling; falling beyond the limit is the edge of stability."""
-    walk = direction.first
+FAR_OVER = 2.0
+"""Sharpness over the stability limit that is no edge: there it hovers about 1 (in healthy trainings, up to 1.15)."""
+
+STRIDE = 0.2
+"""Of the norm of the weights: after five first steps of that length nothing is left of the initial ones. Healthy
+trainings tried while it was chosen lay at 0.14 and below, those of ten and more times their rate at 0.23 and above."""
+
+LONG_ENOUGH = 2.0
+"""Best multiple of the first step up to which the loss itself does not ask for longer ones, as it does where weights
+are tiny."""
+
+
+def judge(
+    step: History[StepReading], direction: History[DirectionReading], gradient: History[GradientReading]
+) -> Judgement:
+    """Beyond the limit and not falling, or far beyond it; falling at the limit is the edge of stability."""
+    walk, first = direction.first, step.first
     over = [reading.sharpness_over_limit or 0.0 for reading in step.readings]
     short = min(reading.critical_multiple for reading in step.readings)
+    goes_on = [r.critical_multiple for r in step.readings if not gradient.at(r.update).negligible]
+    strides = first.relative_step > STRIDE and first.best_multiple.value <= LONG_ENOUGH
     thrown = walk.broke_at is not None or walk.largest > BLOWN_UP * max(abs(walk.start), 1e-12)
     beyond = max(over) > 1 or short < 1
     score = 0.1
@@ -39,11 +58,17 @@ def judge(step: History[StepReading], direction: History[DirectionReading]) -> J
         score = 0.9
     elif not walk.falls and max(over) > 1:
         score = 0.8
-    elif not walk.falls and (short < 1 or (walk.cosine < TURNING_BACK and max(over) > 0.5)):
-        score = 0.6  # a step made of noise also overshoots, as at the end of a good training
+    elif max(over) > FAR_OVER:
+        score = 0.7
+    elif strides or (not walk.falls and (min(goes_on, default=math.inf) < 1 or _turns_back(walk, over))):
+        score = 0.6  # where the gradient is negligible a step of noise overshoots, as at the end of a good training
     elif thrown:
         score = 0.55
     return Judgement(score=score, evidence=_evidence(step, walk, short))
+
+
+def _turns_back(walk: DirectionReading, over: Sequence[float]) -> bool:
+    return walk.cosine < TURNING_BACK and max(over) > 0.5
 
 
 def _evidence(step: History[StepReading], walk: DirectionReading, short: float) -> tuple[Evidence, ...]:
@@ -82,6 +107,18 @@ def _evidence(step: History[StepReading], walk: DirectionReading, short: float) 
             f"{walk.largest:.3g}, from {walk.start:.3g}" + ("" if walk.broke_at is None else ", then not a number"),
         )
     )
+    if step.first.relative_step > STRIDE:
+        found.insert(
+            0,
+            Evidence(
+                reading="step",
+                update=step.first.update,
+                value=step.first.relative_step,
+                unit="of the weights",
+                expected=f"below {STRIDE:g}",
+                says=f"the first step is {step.first.relative_step:.2g} times as long as the weights themselves",
+            ),
+        )
     return tuple(found)
 
 

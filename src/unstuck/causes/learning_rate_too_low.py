@@ -1,40 +1,54 @@
 """Learning rate too low: crawling, or a schedule that reached zero early.
 
 What it means: every step goes the right way and is a fraction of what it could be. How it shows: along the real
-update the loss keeps falling for many times its length; the stability limit is far away; successive gradients
-agree. What is mistaken for it: parameters that are not wired, a gradient that has vanished (here it is of normal
-size), a loss that is flat where the model is wrong. What to do: raise the rate. References: the lecture's chapter
-3; diagnosis by the step along the update as in Schneider et al. 2021 (Cockpit).
+update the loss keeps falling for many times its length; the stability limit is far away; longer steps would not drown
+in the noise of their batches. What is mistaken for it: parameters that are not wired, a gradient that has vanished
+(here it is of normal size), a loss that is flat where the model is wrong, or that has arrived; small batches, where
+the loss falls far along one update, and the next one has other noise. What to do: raise the rate. References: the
+lecture's chapter 3; diagnosis by the step along the update as in Schneider et al. 2021 (Cockpit); for the noise,
+McCandlish et al. 2018, An empirical model of large-batch training, equation 2.4.
 """
 
 from __future__ import annotations
 
+import math
+
 from unstuck.cause import Cause, Evidence, Judgement, Mediator
 from unstuck.probes.direction import DirectionReading
 from unstuck.probes.gradient import GradientReading
+from unstuck.probes.noise import NoiseReading
 from unstuck.probes.step import StepReading
 from unstuck.reading import History
 from unstuck.remedies.raise_learning_rate import RaiseLearningRate
 from unstuck.specimens import bowl, healthy, rate_too_low
 
-SHORT = 10.0
-"""Best multiple of the present step from which it counts as too short. The number is ours: healthy trainings tried
-while it was chosen lay between 0.1 and 13 as long as their loss fell; the trial decides."""
+SHORT = 20.0
+"""Best multiple of the present step from which it counts as too short. Healthy trainings tried while it was chosen lay
+at 18 and below, those whose rate was planted too low at 400 and above; the trial decides."""
+
+NOTHING = 1000.0
+"""Best multiple of a step that is next to nothing: no training arrives by it, whatever its gradient's noise."""
+
+WORTH = 0.01
+"""Of the loss at the start: where the best step gains less, the training has arrived, and no step matters."""
 
 FAR_FROM_LIMIT = 0.3
 """Sharpness over the stability limit: above it there is no room for a raise that would matter."""
 
 
 def judge(
-    step: History[StepReading], gradient: History[GradientReading], direction: History[DirectionReading]
+    step: History[StepReading],
+    gradient: History[GradientReading],
+    direction: History[DirectionReading],
+    noise: History[NoiseReading] | None,
 ) -> Judgement:
     """At the last look, where the optimizer has its state and momentum its length."""
-    reading, slope = step.latest, gradient.at(step.latest.update)
+    reading, slope, walk = step.latest, gradient.at(step.latest.update), direction.first
     room = reading.sharpness_over_limit is None or reading.sharpness_over_limit < FAR_FROM_LIMIT
-    multiple = reading.best_multiple.low
-    alive = not slope.negligible and direction.first.broke_at is None
+    multiple = min(reading.best_multiple.low, math.inf if noise is None else _within_noise(noise, reading))
+    alive = walk.broke_at is None and (multiple > NOTHING or not slope.negligible)
     score = 0.1
-    if alive and room and reading.best_drop.low > 0:
+    if alive and room and reading.best_drop.low > 0 and reading.best_drop.value > WORTH * abs(walk.start):
         score = 0.85 if multiple > 10 * SHORT else 0.65 if multiple > SHORT else 0.2
     evidence = [
         Evidence(
@@ -68,6 +82,17 @@ def judge(
             )
         )
     return Judgement(score=score, evidence=tuple(evidence))
+
+
+def _within_noise(noise: History[NoiseReading], step: StepReading) -> float:
+    """The multiple of the rate at which the noise of an update takes back half of its gain, where it gains most.
+
+    The gain of a multiple m is in proportion to m − m² t, with t what noise takes back at m = 1: highest at m = 1/2t.
+    """
+    if step.whole_rate is None:
+        return math.inf  # for rules that divide by a σ there is no such formula
+    taken = noise.at(step.update).taken_back(step.whole_rate).value
+    return 1 / (2 * taken) if taken > 0 else math.inf
 
 
 LEARNING_RATE_TOO_LOW = Cause(

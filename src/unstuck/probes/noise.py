@@ -57,6 +57,9 @@ SMALL_GAIN = 0.1
 """Share of what an update without noise would gain, below which noise is most of it: the batch is a ninth of the noise
 scale. Far below the scale, n times the batch is worth n times the updates (McCandlish et al. 2018, section 2.2)."""
 
+ERRORS = 2.0
+"""Standard errors between an estimate and the ends of its interval."""
+
 BINS = 40
 """Of the histogram of cosines."""
 
@@ -115,6 +118,23 @@ class NoiseReading(Reading):
     def gain_of(self, batch: float) -> Within:
         """The share that an update on so many samples gains of what one without noise would."""
         return _gain(_over(self.scale, batch, self.population))
+
+    def taken_back(self, rate: float) -> Within:
+        """What the noise of an update η g takes back of its gain, η tr(HΣ) (1/B − 1/N) / (2 ‖G‖²).
+
+        From E ΔL = −η ‖G‖² + η²/2 (G·HG + tr(HΣ) (1/B − 1/N)), McCandlish et al. 2018, equation 2.4.
+        """
+        factor = rate * max(0.0, 1 / self.batch - 1 / self.population) / 2
+        top, bottom = self.curved_trace, self.squared_norm
+
+        def share(numerator: float, denominator: float) -> float:
+            return factor * numerator / max(denominator, 1e-30)
+
+        return Within(
+            share(top.value, bottom.value),
+            share(top.value - ERRORS * top.error, bottom.value + ERRORS * bottom.error),
+            share(top.value + ERRORS * top.error, bottom.value - ERRORS * bottom.error),
+        )
 
     def draw(self) -> go.Figure:
         """What an update gains, over the size of its batch."""

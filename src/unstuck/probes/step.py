@@ -60,6 +60,11 @@ class StepReading(Reading):
     multiples: tuple[float, ...] = ()
     losses: tuple[tuple[float, ...], ...] = ()
 
+    @property
+    def whole_rate(self) -> float | None:
+        """How far a gradient is walked in the end: η / (1 − β) with momentum; None for rules that divide by a σ."""
+        return self.rate / (1 - self.momentum) if self.optimizer == "SGD" and self.momentum < 1 else None
+
     def draw(self) -> go.Figure:
         """The loss over the multiple of the step, one line per batch."""
         figure = plot.figure(
