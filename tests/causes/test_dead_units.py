@@ -76,11 +76,12 @@ def test_born_dead_is_surer_than_saturated_than_learning_and_than_killed() -> No
     ]
     assert sorted([*born, killed.score], reverse=True) == [*born, killed.score]
     assert "the walk did it" in killed.judgement.evidence[0].says
-    assert killed.judgement.evidence[0].update == killed.judgement.from_update == 100
+    assert killed.judgement.evidence[0].update == 100
 
 
-def test_trials_branch_from_where_units_were_born_dead() -> None:
-    assert finding(DEAD_UNITS, KEPT_OFF, replace(DEAD, update=100), USELESS).judgement.from_update == 0
+def test_trials_branch_from_before_units_died() -> None:
+    for born in (KEPT_OFF, ACTIVATIONS):
+        assert finding(DEAD_UNITS, born, replace(DEAD, update=100), USELESS).judgement.from_update == 0
 
 
 def test_how_seldom_units_are_on_is_told() -> None:
@@ -98,6 +99,8 @@ def test_the_layer_and_its_initialization_are_told() -> None:
     says = finding(DEAD_UNITS, replace(DEAD, initial_worst_dead=0.0), USELESS).judgement.evidence[0].says
     assert "100% of a layer's units are off or saturated for all 512 samples (3 relu)" in says
     assert says.endswith("at initialization, 0%")
+    saturated = replace(SATURATED, initial_worst_dead=0.0, initial_worst_saturated=0.9)
+    assert finding(DEAD_UNITS, saturated, USELESS).judgement.evidence[0].says.endswith("at initialization, 90%")
 
 
 def test_unknown_without_its_probe() -> None:

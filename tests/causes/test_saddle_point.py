@@ -92,6 +92,18 @@ def test_trials_branch_from_the_first_point_that_shows_it() -> None:
     assert {evidence.update for evidence in finding(SADDLE_POINT, *start, *later).judgement.evidence} == {100}
 
 
+def test_a_walk_into_the_origin_started_elsewhere() -> None:
+    later = tuple(replace(reading, update=100) for reading in (GRADIENT, NEAR_A_CRITICAL_POINT, NEAR_THE_ORIGIN))
+    assert not finding(SADDLE_POINT, GRADIENT, SPECTRUM, ESCAPE, *later).signal
+
+
+def test_units_that_are_alike_are_surer_than_any_other_sign() -> None:
+    """Weights of zero leave units off as well, which is a consequence."""
+    alike = finding(SADDLE_POINT, GRADIENT, SPECTRUM, BY_BREAKING).score
+    assert alike > 0.95
+    assert alike > finding(SADDLE_POINT, *SADDLE).score
+
+
 def test_unknown_without_its_probes() -> None:
     for given in ((GRADIENT, SPECTRUM), (GRADIENT, ESCAPE), (SPECTRUM, ESCAPE)):
         found = SADDLE_POINT.finding(only(*given))

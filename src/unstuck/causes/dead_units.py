@@ -60,7 +60,7 @@ def judge(
     return Judgement(
         score=score or 0.3 * _worst(now),
         evidence=(_evidence(shown, died=shown is now and shown is not born),),
-        from_update=shown.update if score else None,
+        from_update=born.update,
     )
 
 
@@ -94,8 +94,9 @@ def _evidence(reading: ActivationsReading, *, died: bool) -> Evidence:
     else:
         says = f"{dead:.0%} of a layer's units are off or saturated for all {reading.samples} samples"
         says += f" ({reading.layers[reading.layer_dead.index(dead)]})" if dead else ""
-    if reading.initial_worst_dead is not None:
-        says += f"; at initialization, {reading.initial_worst_dead:.0%}"
+    before = reading.initial_worst_saturated if saturated > dead else reading.initial_worst_dead
+    if before is not None:
+        says += f"; at initialization, {before:.0%}"
     return Evidence(
         reading="activations",
         update=reading.update,

@@ -47,6 +47,8 @@ def judge(
 ) -> Judgement:
     """At the point where the signs are clearest; trials branch from the first that shows them."""
     scored = {ways.update: _score(gradient.at(ways.update), spectrum.at(ways.update), ways) for ways in escape.readings}
+    if _near_the_origin(spectrum.at(escape.first.update), escape.first):
+        scored[escape.first.update] = max(scored[escape.first.update], 0.6)
     clearest = max(scored, key=lambda update: scored[update])
     ways, slope, curvature = escape.at(clearest), gradient.at(clearest), spectrum.at(clearest)
     return Judgement(
@@ -60,14 +62,25 @@ def _score(slope: GradientReading, curvature: SpectrumReading, ways: EscapeReadi
     """Alike stays alike, whatever else is seen; a gradient that is not negligible leaves room for less of a sign."""
     if ways.symmetric > MOST:
         return 0.96
-    needed = max(ADVANTAGE * ways.gradient_drop, MATERIAL * abs(ways.loss))
-    critical = curvature.negative and curvature.newton_residual < CRITICAL
     near = slope.negligible and slope.norm <= NEAR * slope.typical
-    if near and critical and ways.curvature_drop > needed:
+    if near and _critical(curvature) and ways.curvature_drop > _needed(ways):
         return 0.9
-    if ways.perturbed_drop > needed and (critical or (slope.negligible and ways.symmetric > 0)):
-        return 0.6
+    if slope.negligible and ways.symmetric > 0 and ways.perturbed_drop > _needed(ways):
+        return 0.8
     return 0.2 if slope.negligible else 0.1
+
+
+def _needed(ways: EscapeReading) -> float:
+    return max(ADVANTAGE * ways.gradient_drop, MATERIAL * abs(ways.loss))
+
+
+def _critical(curvature: SpectrumReading) -> bool:
+    return curvature.negative and curvature.newton_residual < CRITICAL
+
+
+def _near_the_origin(curvature: SpectrumReading, ways: EscapeReading) -> bool:
+    """Where the training starts: one whose weights shrink on the walk is driven there, as by weight decay."""
+    return _critical(curvature) and ways.perturbed_drop > _needed(ways)
 
 
 def _evidence(slope: GradientReading, curvature: SpectrumReading, ways: EscapeReading) -> tuple[Evidence, ...]:
