@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from tests.readings import DIRECTION, MODES, finding, only
 
-from unstuck.causes.train_eval_mismatch import FAR, MATERIAL, TRAIN_EVAL_MISMATCH
+from unstuck.causes.train_eval_mismatch import FAR, MATERIAL, MOST, TRAIN_EVAL_MISMATCH
 from unstuck.probes.modes import ModesReading
 from unstuck.reading import Estimate
 
@@ -59,6 +59,17 @@ def test_it_is_read_after_the_walk() -> None:
 def test_far_off_averages_make_it_surer() -> None:
     near = replace(STALE, layer_distance=(FAR / 2,))
     assert finding(TRAIN_EVAL_MISMATCH, STALE).score > finding(TRAIN_EVAL_MISMATCH, near).score
+
+
+@pytest.mark.parametrize(("times", "fact"), [(1.01, True), (0.99, False)])
+def test_averages_that_are_most_of_the_loss_are_a_fact(times: float, fact: bool) -> None:
+    """However near they are."""
+    near = replace(STALE, layer_distance=(FAR / 2,), averages_gap=Estimate(times * MOST * 2.0, 0.03))
+    found = finding(TRAIN_EVAL_MISMATCH, near)
+    assert found.signal
+    assert found.judgement.certain is fact
+    assert found.score == (0.9 if fact else 0.6)
+    assert not finding(TRAIN_EVAL_MISMATCH, replace(near, averages_gap=Estimate(1.3, 1.0))).judgement.certain
 
 
 def test_all_three_losses_are_told() -> None:

@@ -90,14 +90,14 @@ def test_one_sigmoid_and_targets_of_any_type(shape: tuple[int, ...], number: tor
 
 
 @pytest.mark.parametrize(
-    ("expects", "answer"),
-    [("outputs", SATURATED.sigmoid()), ("scores", SATURATED.softmax(1))],
+    ("expects", "questions", "answer"),
+    [("outputs", CLASSES, SATURATED.sigmoid()), ("scores", 1, SATURATED.softmax(1))],
     ids=["one question per class", "meant to be a softmax"],
 )
-def test_sigmoids_that_meet_class_numbers(expects: str, answer: Tensor) -> None:
+def test_sigmoids_that_meet_class_numbers(expects: str, questions: int, answer: Tensor) -> None:
     """Under a squared error each is compared with 0 or 1; losses that see the right class alone take probabilities."""
     found = slope(Ends(SATURATED, torch.sigmoid), CLASS, "shares", expects)
-    assert torch.allclose(found, answer - ONE_HOT, atol=1e-6)
+    assert torch.allclose(questions * found, answer - ONE_HOT, atol=1e-6)
 
 
 @pytest.mark.parametrize("targets", [CLASS, ONE_HOT], ids=["classes", "one-hot"])

@@ -99,9 +99,8 @@ def _classifies(outputs: OutputsReading) -> bool:
 def entropy(model: nn.Module, batch: Batch, *, outputs: str, each: bool = True) -> Tensor:
     """Cross-entropy of a model's outputs that are probabilities, shares or scores; class or one-hot targets.
 
-    Shares that meet class numbers are answers to one question per class, is it this one: their cross-entropies are
-    added up. Without ``each`` they were meant to be probabilities, as a loss of one class's probability alone takes
-    them: their logits go through a softmax.
+    Shares that meet class numbers are answers to one question per class: is it this one? Without ``each`` they were
+    meant to be probabilities, as a loss of one class's probability alone takes them: their logits go through a softmax.
 
     Probabilities that have saturated to 0 and 1 have no logarithm to differentiate, so the logits are taken from
     where they are last seen: at the entrance of the softmax or sigmoid that made the outputs.
@@ -116,7 +115,7 @@ def entropy(model: nn.Module, batch: Batch, *, outputs: str, each: bool = True) 
         return F.binary_cross_entropy_with_logits(logits, targets.view_as(logits).to(logits.dtype))
     if outputs == "shares" and each:
         answers = F.one_hot(targets, logits.shape[1]).movedim(-1, 1).to(logits.dtype)
-        return F.binary_cross_entropy_with_logits(logits, answers, reduction="none").sum(1).mean()
+        return F.binary_cross_entropy_with_logits(logits, answers)
     return F.cross_entropy(logits, targets.to(logits.dtype) if targets.shape == logits.shape else targets)
 
 
