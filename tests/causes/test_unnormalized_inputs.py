@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from tests.readings import FINITE, INPUTS, finding, only
 
-from unstuck.causes.unnormalized_inputs import FAR, LARGE, SMALL, UNEVEN, UNNORMALIZED_INPUTS
+from unstuck.causes.unnormalized_inputs import BOTH, FAR, LARGE, SMALL, UNEVEN, UNNORMALIZED_INPUTS
 from unstuck.probes.inputs import InputsReading
 
 
@@ -17,9 +17,13 @@ from unstuck.probes.inputs import InputsReading
         (replace(INPUTS, size=LARGE / 2), replace(INPUTS, size=LARGE * 2)),
         (replace(INPUTS, size=SMALL * 2), replace(INPUTS, size=SMALL / 2)),
         (replace(INPUTS, largest_over_typical=UNEVEN / 2), replace(INPUTS, largest_over_typical=UNEVEN * 2)),
+        (
+            replace(INPUTS, largest_over_typical=1.5 * BOTH, typical_over_smallest=BOTH / 2),
+            replace(INPUTS, largest_over_typical=1.5 * BOTH, typical_over_smallest=BOTH * 2),
+        ),
         (replace(INPUTS, offset=FAR / 2), replace(INPUTS, offset=FAR * 2)),
     ],
-    ids=["large", "small", "uneven", "far from zero"],
+    ids=["large", "small", "uneven", "uneven on both sides", "far from zero"],
 )
 def test_out_of_range_is_a_fact(inside: InputsReading, outside: InputsReading) -> None:
     assert not finding(UNNORMALIZED_INPUTS, inside).signal

@@ -22,15 +22,20 @@ LARGE, SMALL = 10.0, 0.03
 UNEVEN = 20.0
 """Deviation of the widest feature over the typical one: its square is the ratio of curvatures, 400."""
 
+BOTH = 10.0
+"""The same where the narrowest twentieth lies as far below the typical one: curvatures differ by 10⁴ from end to end.
+Narrow features alone, as pixels at a border, are no sign: the rate may suit all others."""
+
 FAR = 5.0
 """Typical |mean| over deviation: adds d · 25 to a curvature of one (closed form: λ_max = 1 + d·s²)."""
 
 
 def judge(inputs: History[InputsReading]) -> Judgement:
-    """By how many orders the worst of the four measures is out of its range."""
+    """By how many times the worst of these measures is out of its range."""
     reading = inputs.first
     if not reading.features:
         return Judgement(score=0.0)
+    both = min(reading.largest_over_typical, reading.typical_over_smallest)
     measures = (
         (reading.size / LARGE, reading.size, f"below {LARGE:g}", "the inputs are large: their root mean square"),
         (SMALL / max(reading.size, 1e-30), reading.size, f"above {SMALL:g}", "the inputs are small: their size"),
@@ -39,6 +44,12 @@ def judge(inputs: History[InputsReading]) -> Judgement:
             reading.largest_over_typical,
             f"below {UNEVEN:g}",
             "features differ in scale: the widest over the typical one",
+        ),
+        (
+            both / BOTH,
+            both,
+            f"below {BOTH:g}",
+            "features differ in scale on both sides of the typical one: the smaller ratio",
         ),
         (reading.offset / FAR, reading.offset, f"below {FAR:g}", "features lie far from zero: |mean| over deviation"),
     )
