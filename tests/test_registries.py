@@ -23,6 +23,7 @@ from unstuck.remedies.add_normalization import AddNormalization
 from unstuck.remedies.clip_gradient import ClipGradient
 from unstuck.remedies.cross_entropy import CrossEntropy
 from unstuck.remedies.decay_learning_rate import DecayLearningRate
+from unstuck.remedies.decorrelate_inputs import DecorrelateInputs
 from unstuck.remedies.early_stop import EarlyStop
 from unstuck.remedies.escape_saddle import EscapeSaddle
 from unstuck.remedies.larger_batch import LargerBatch
@@ -53,7 +54,7 @@ VOCABULARY = {
         unshuffled-data healthy""",
     "remedies": """escape-saddle reinitialize add-momentum lower-learning-rate decay-learning-rate raise-learning-rate
         adaptive-optimizer larger-batch weight-averaging smaller-batch scale-rate-with-warm-up layerwise-scaling
-        warm-up cross-entropy normalize-inputs add-normalization clip-gradient recalibrate-batch-norm
+        warm-up cross-entropy normalize-inputs decorrelate-inputs add-normalization clip-gradient recalibrate-batch-norm
         train-all-parameters regularize early-stop reduce-regularization shuffle""",
 }
 """The words there are; they appear in JSON, so that other people's programs rest on them."""
@@ -65,6 +66,7 @@ EXAMPLES: tuple[Remedy, ...] = (
     TrainAllParameters(),
     RecalibrateBatchNorm(),
     NormalizeInputs(axis=1),
+    DecorrelateInputs(),
     Shuffle(),
     CrossEntropy(outputs="probabilities"),
     CrossEntropy(outputs="shares"),

@@ -28,6 +28,7 @@ from unstuck.remedies.add_normalization import AddNormalization
 from unstuck.remedies.clip_gradient import ClipGradient
 from unstuck.remedies.cross_entropy import CrossEntropy
 from unstuck.remedies.decay_learning_rate import DecayLearningRate
+from unstuck.remedies.decorrelate_inputs import DecorrelateInputs
 from unstuck.remedies.early_stop import EarlyStop
 from unstuck.remedies.escape_saddle import EscapeSaddle
 from unstuck.remedies.larger_batch import LargerBatch
@@ -56,6 +57,7 @@ REMEDIES: tuple[Remedy, ...] = (
     TrainAllParameters(),
     RecalibrateBatchNorm(),
     NormalizeInputs(axis=1),
+    DecorrelateInputs(),
     Shuffle(),
     CrossEntropy(outputs="scores"),
     LowerLearningRate(factor=0.1),

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from tests.readings import GRADIENT, INPUTS, SPECTRUM, STEP, finding, only
 
-from unstuck.causes.ill_conditioned import ILL_CONDITIONED, NO_ROOM, SMALL_SHARE
+from unstuck.causes.ill_conditioned import ILL_CONDITIONED, NO_ROOM, SMALL_SHARE, TOGETHER
 from unstuck.reading import Estimate, Reading
 
 NARROW = replace(SPECTRUM, descent_share=SMALL_SHARE / 3)
@@ -88,3 +88,13 @@ def test_unknown_without_its_probes_but_for_the_inputs() -> None:
     assert len(found.judgement.evidence) == 2
     constant = ILL_CONDITIONED.finding(only(*needed.values(), replace(INPUTS, normalized_condition=None)))
     assert len(constant.judgement.evidence) == 2
+
+
+@pytest.mark.parametrize(("times", "signal"), [(0.99, False), (1.01, True)])
+@pytest.mark.parametrize("optimizer", ["SGD", "Adam"])
+def test_inputs_that_go_together_suit_no_rule(optimizer: str, times: float, signal: bool) -> None:
+    found = finding(
+        ILL_CONDITIONED, replace(INPUTS, normalized_condition=times * TOGETHER), replace(STEP, optimizer=optimizer)
+    )
+    assert found.signal is signal
+    assert (found.judgement.evidence[0].reading == "inputs") is signal

@@ -6,17 +6,16 @@ import math
 from dataclasses import replace
 
 import pytest
-from tests.readings import DIRECTION, GRADIENT, STEP, finding, only
+from tests.readings import DIRECTION, GRADIENT, OUTPUTS, STEP, finding, only
 
 from unstuck.causes.learning_rate_too_high import (
-    BLOWN_UP,
     FAR_OVER,
     LEARNING_RATE_TOO_HIGH,
     LONG_ENOUGH,
     STRIDE,
     TURNING_BACK,
 )
-from unstuck.probes.direction import DirectionReading
+from unstuck.probes.direction import BLOWN_UP, DirectionReading
 from unstuck.probes.step import StepReading
 from unstuck.reading import Estimate
 
@@ -26,6 +25,9 @@ BOUNCES = replace(DIRECTION, end=1.45, slope=Estimate(0.0, 0.002), cosine=0.0)
 TURNS_BACK = replace(BOUNCES, cosine=3 * TURNING_BACK)
 THROWN = replace(BOUNCES, end=30.0, largest=2 * BLOWN_UP * DIRECTION.start)
 BROKEN = replace(BOUNCES, end=None, broke_at=3)
+
+UNLEARNED = replace(OUTPUTS, loss=Estimate(1.4, 0.02))
+"""As good as a constant answer."""
 
 OVER = replace(STEP, sharpness_over_limit=1.2)
 NEAR = replace(STEP, sharpness_over_limit=0.8)
@@ -78,13 +80,21 @@ OF_UNKNOWN_LIMIT = replace(TOO_LONG, critical_multiple=5.0)
     ],
 )
 def test_beyond_the_limit_and_not_falling(step: StepReading, walk: DirectionReading, signal: bool) -> None:
-    assert finding(LEARNING_RATE_TOO_HIGH, step, walk).signal is signal
+    assert finding(LEARNING_RATE_TOO_HIGH, step, walk, UNLEARNED).signal is signal
 
 
 def test_any_look_beyond_the_limit_counts() -> None:
     """Once thrown out, the walk may come to rest where the surface is flat."""
     later = replace(STEP, update=100, sharpness_over_limit=0.001)
     assert finding(LEARNING_RATE_TOO_HIGH, OVER, later, BOUNCES).signal
+
+
+def test_a_batch_of_a_small_loss_may_be_many_times_the_mean() -> None:
+    """Above the start, and below a constant answer's loss of 1.39."""
+    arrived = replace(BOUNCES, start=0.1, end=0.1, largest=0.5)
+    assert finding(LEARNING_RATE_TOO_HIGH, STEP, arrived, replace(OUTPUTS, constant=None)).signal
+    assert not finding(LEARNING_RATE_TOO_HIGH, STEP, arrived).signal
+    assert finding(LEARNING_RATE_TOO_HIGH, STEP, replace(arrived, largest=2.0)).signal
 
 
 def test_strides_are_those_of_the_start() -> None:
@@ -98,9 +108,10 @@ def test_strides_are_those_of_the_start() -> None:
 
 def test_a_training_that_has_arrived_stands_still_as_well() -> None:
     arrived = replace(GRADIENT, squared_norm=Estimate(0.01, 0.02))
-    assert not finding(LEARNING_RATE_TOO_HIGH, TOO_LONG, BOUNCES, arrived).signal
+    assert not finding(LEARNING_RATE_TOO_HIGH, TOO_LONG, BOUNCES, UNLEARNED, arrived).signal
+    assert not finding(LEARNING_RATE_TOO_HIGH, TOO_LONG, BOUNCES).signal
     later = (replace(TOO_LONG, update=100), replace(GRADIENT, update=100))
-    assert finding(LEARNING_RATE_TOO_HIGH, TOO_LONG, BOUNCES, arrived, *later).signal
+    assert finding(LEARNING_RATE_TOO_HIGH, TOO_LONG, BOUNCES, UNLEARNED, arrived, *later).signal
 
 
 def test_the_worst_excess_is_told_first() -> None:

@@ -6,9 +6,10 @@ import math
 from dataclasses import replace
 
 import pytest
-from tests.readings import DIRECTION, STEP, finding, only
+from tests.readings import DIRECTION, OUTPUTS, STEP, finding, only
 
-from unstuck.causes.unstable_start import BLOWN_UP, UNSTABLE_START
+from unstuck.causes.unstable_start import UNSTABLE_START
+from unstuck.probes.direction import BLOWN_UP
 from unstuck.reading import Estimate, Reading
 
 STEEP = replace(STEP, sharpness_over_limit=3.0)
@@ -16,6 +17,7 @@ TOO_LONG = replace(STEP, sharpness=None, limit=None, sharpness_over_limit=None, 
 THROWN = replace(DIRECTION, end=4.0, largest=6.0, slope=Estimate(0.0, 0.01), losses=(1.4, 3.0, 6.0, 4.0))
 BROKEN = replace(DIRECTION, update=10, end=None, broke_at=14, largest=40.0, losses=(1.4, 9.0, 40.0))
 STANDS = replace(DIRECTION, end=1.4, slope=Estimate(0.0, 0.001))
+UNLEARNED = replace(OUTPUTS, loss=Estimate(1.4, 0.02))
 
 
 @pytest.mark.parametrize(
@@ -52,14 +54,14 @@ STANDS = replace(DIRECTION, end=1.4, slope=Estimate(0.0, 0.001))
     ],
 )
 def test_beyond_the_limit_and_thrown(readings: tuple[Reading, ...], signal: bool) -> None:
-    assert finding(UNSTABLE_START, *readings).signal is signal
+    assert finding(UNSTABLE_START, *readings, UNLEARNED).signal is signal
 
 
 @pytest.mark.parametrize(("times", "signal"), [(0.99, False), (1.01, True)])
 def test_beyond_the_limit(times: float, signal: bool) -> None:
     for walk in (THROWN, STANDS):
-        assert finding(UNSTABLE_START, replace(STEP, sharpness_over_limit=times), walk).signal is signal
-        assert finding(UNSTABLE_START, replace(TOO_LONG, critical_multiple=1 / times), walk).signal is signal
+        assert finding(UNSTABLE_START, replace(STEP, sharpness_over_limit=times), walk, UNLEARNED).signal is signal
+        assert finding(UNSTABLE_START, replace(TOO_LONG, critical_multiple=1 / times), walk, UNLEARNED).signal is signal
 
 
 @pytest.mark.parametrize(("times", "signal"), [(0.99, False), (1.01, True)])
@@ -73,6 +75,14 @@ def test_being_thrown_makes_it_surer() -> None:
     at_once = replace(BROKEN, start=math.nan, largest=math.nan, broke_at=10)
     for walk in (THROWN, BROKEN, at_once):
         assert finding(UNSTABLE_START, STEEP, walk).score > finding(UNSTABLE_START, STEEP, STANDS).score
+
+
+def test_what_has_learned_is_no_start() -> None:
+    """At its noise a step overshoots as well; and a batch of a small loss may be many times the mean."""
+    assert not finding(UNSTABLE_START, TOO_LONG, STANDS).signal
+    spike = replace(STANDS, start=0.1, end=0.1, largest=0.5)
+    assert not finding(UNSTABLE_START, TOO_LONG, spike).signal
+    assert finding(UNSTABLE_START, TOO_LONG, replace(spike, largest=2.0)).signal
 
 
 def test_the_start_counts() -> None:

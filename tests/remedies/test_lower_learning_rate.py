@@ -76,7 +76,7 @@ def test_the_limit_is_that_of_the_start() -> None:
 
 
 @pytest.mark.parametrize("limit", [None, 0.5])
-def test_powers_of_ten_where_it_is_unknown_or_not_exceeded(limit: float | None) -> None:
+def test_a_third_and_powers_of_ten_where_it_is_unknown_or_not_exceeded(limit: float | None) -> None:
     doses = LowerLearningRate.propose(only(replace(STEP, sharpness_over_limit=limit)))
-    assert [dose.factor for dose in doses] == [0.1, 0.01, 0.001]
+    assert [dose.factor for dose in doses] == [0.3, 0.1, 0.01, 0.001]
     assert doses == LowerLearningRate.propose(only(DIRECTION))

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from unstuck.cause import Cause, Evidence, Judgement, Mediator
 from unstuck.probes.direction import DirectionReading
 from unstuck.probes.gradient import GradientReading
+from unstuck.probes.outputs import OutputsReading
 from unstuck.probes.step import StepReading
 from unstuck.reading import History
 from unstuck.remedies.decay_learning_rate import DecayLearningRate
@@ -25,9 +26,6 @@ from unstuck.specimens import bowl, healthy, rate_too_high
 
 TURNING_BACK = -0.1
 """Median cosine of successive gradients: noise alone gives zero."""
-
-BLOWN_UP = 3.0
-"""A batch loss this many times the loss at the start is no fluctuation."""
 
 
 FAR_OVER = 2.0
@@ -43,15 +41,19 @@ are tiny."""
 
 
 def judge(
-    step: History[StepReading], direction: History[DirectionReading], gradient: History[GradientReading]
+    step: History[StepReading],
+    direction: History[DirectionReading],
+    gradient: History[GradientReading],
+    outputs: History[OutputsReading] | None,
 ) -> Judgement:
     """Beyond the limit and not falling, or far beyond it; falling at the limit is the edge of stability."""
     walk, first = direction.first, step.first
     over = [reading.sharpness_over_limit or 0.0 for reading in step.readings]
     short = min(reading.critical_multiple for reading in step.readings)
     goes_on = [r.critical_multiple for r in step.readings if not gradient.at(r.update).negligible]
+    learned = outputs is not None and outputs.latest.constant is not None and not outputs.latest.above_constant
     strides = first.relative_step > STRIDE and first.best_multiple.value <= LONG_ENOUGH
-    thrown = walk.broke_at is not None or walk.largest > BLOWN_UP * max(abs(walk.start), 1e-12)
+    thrown = walk.thrown(None if outputs is None else outputs.first.constant)
     beyond = max(over) > 1 or short < 1
     score = 0.1
     if thrown and beyond:
@@ -60,8 +62,10 @@ def judge(
         score = 0.8
     elif max(over) > FAR_OVER:
         score = 0.7
-    elif strides or (not walk.falls and (min(goes_on, default=math.inf) < 1 or _turns_back(walk, over))):
-        score = 0.6  # where the gradient is negligible a step of noise overshoots, as at the end of a good training
+    elif strides or (
+        not walk.falls and not learned and (min(goes_on, default=math.inf) < 1 or _turns_back(walk, over))
+    ):
+        score = 0.6  # a step made of noise also overshoots, as at the end of a good training
     elif thrown:
         score = 0.55
     return Judgement(score=score, evidence=_evidence(step, walk, short))

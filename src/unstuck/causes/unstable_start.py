@@ -14,27 +14,28 @@ from __future__ import annotations
 import math
 
 from unstuck.cause import Cause, Evidence, Judgement, Mediator
-from unstuck.probes.direction import DirectionReading
+from unstuck.probes.direction import BLOWN_UP, DirectionReading
+from unstuck.probes.outputs import OutputsReading
 from unstuck.probes.step import StepReading
 from unstuck.reading import History
 from unstuck.remedies.warm_up import WarmUp
 from unstuck.specimens import bowl, healthy, steep_start
 
-BLOWN_UP = 3.0
-"""A batch loss this many times the loss at the start is no fluctuation."""
 
-
-def judge(step: History[StepReading], direction: History[DirectionReading]) -> Judgement:
+def judge(
+    step: History[StepReading], direction: History[DirectionReading], outputs: History[OutputsReading] | None
+) -> Judgement:
     """Beyond the limit at the start, and thrown off."""
     start, walk = step.first, direction.first
     over = start.sharpness_over_limit
     beyond = (over is not None and over > 1) or start.critical_multiple < 1
-    thrown = walk.broke_at is not None or walk.largest > BLOWN_UP * max(abs(walk.start), 1e-12)
+    thrown = walk.thrown(None if outputs is None else outputs.first.constant)
+    learned = outputs is not None and outputs.first.constant is not None and not outputs.first.above_constant
     score = 0.1
     if beyond and thrown:
         # More than a rate that is too high, which shows the same: where a warm-up cures as well, the rate is not.
         score = 0.92
-    elif beyond and not walk.falls:
+    elif beyond and not walk.falls and not learned:
         score = 0.55
     return Judgement(score=score, evidence=_evidence(start, walk), from_update=start.update)
 

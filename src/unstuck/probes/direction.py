@@ -16,6 +16,9 @@ from unstuck.reading import Estimate, Reading, quantity
 from unstuck.view import View
 from unstuck.walk import Run, walk
 
+BLOWN_UP = 3.0
+"""A batch loss this many times the loss at the start is no fluctuation, where it is also above a constant answer's."""
+
 WINDOW = 48
 """Updates walked when the probe is asked for by itself."""
 
@@ -44,6 +47,16 @@ class DirectionReading(Reading):
     def falls(self) -> bool:
         """Whether the loss falls beyond its noise."""
         return self.end is not None and self.slope.high < 0 and self.end < self.start
+
+    def thrown(self, constant: float | None) -> bool:
+        """Whether the loss has blown up: it broke, or a batch's is far above the start and what a constant answer has.
+
+        At a small loss single batches are many times the mean.
+
+        Args:
+            constant: the loss of the best constant answer; None where it is not known.
+        """
+        return self.broke_at is not None or self.largest > max(BLOWN_UP * abs(self.start), 1e-12, constant or 0.0)
 
     def draw(self) -> go.Figure:
         """The loss of each batch."""

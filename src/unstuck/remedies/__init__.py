@@ -8,6 +8,7 @@ from unstuck.remedies.add_normalization import AddNormalization as AddNormalizat
 from unstuck.remedies.clip_gradient import ClipGradient as ClipGradient
 from unstuck.remedies.cross_entropy import CrossEntropy as CrossEntropy
 from unstuck.remedies.decay_learning_rate import DecayLearningRate as DecayLearningRate
+from unstuck.remedies.decorrelate_inputs import DecorrelateInputs as DecorrelateInputs
 from unstuck.remedies.early_stop import EarlyStop as EarlyStop
 from unstuck.remedies.escape_saddle import EscapeSaddle as EscapeSaddle
 from unstuck.remedies.larger_batch import LargerBatch as LargerBatch
@@ -30,6 +31,7 @@ ALL: tuple[type[Any], ...] = (
     TrainAllParameters,
     RecalibrateBatchNorm,
     NormalizeInputs,
+    DecorrelateInputs,
     Shuffle,
     CrossEntropy,
     LowerLearningRate,
