@@ -40,7 +40,7 @@ LAYERS = (
     ("causes",),
     ("exam", "shortlist", "prescription", "page", "report"),
     (
-        *("verdict", "proving", "diagnosis", "measuring"),
+        *("verdict", "rounds", "proving", "diagnosis", "measuring"),
         *("recipe", "treatment", "checkpoint", "course", "resuming", "training"),
         "watch",
     ),

@@ -8,8 +8,7 @@ After a cure the treated problem is examined once more, so that a second fault b
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,27 +20,18 @@ from unstuck.cause import Cause, Finding
 from unstuck.check import check
 from unstuck.comparison import Comparison
 from unstuck.errors import InputError
-from unstuck.exam import Observation, Patience, Record, deep_look, first_look, is_stuck, wait
-from unstuck.executor import processes
-from unstuck.jobs import Origin, on_processes
-from unstuck.measure import MeasureName, sample_for
-from unstuck.plan import Plan
-from unstuck.probes.generalization import GeneralizationReading
-from unstuck.probes.outputs import OutputsReading
+from unstuck.exam import Examined, Observation, Patience, Record, deep_look, first_look, is_stuck, wait
 from unstuck.problem import Problem
 from unstuck.progress import Progress, silent
 from unstuck.proof import Proof
 from unstuck.proving import Proving
 from unstuck.ranks import ranks
 from unstuck.reading import Measured, Readings
-from unstuck.remedy import Remedy
 from unstuck.report import Report
-from unstuck.shortlist import candidates_of, shortlisted
-from unstuck.snapshot import Snapshot
-from unstuck.trial import Ground, Runner, Trial, in_turn
+from unstuck.rounds import Rounds
 from unstuck.untouched import generators_kept, loader_generators
-from unstuck.verdict import prescription_of, verdict_of, winner
-from unstuck.view import BLOCK, SAMPLE, view_of
+from unstuck.verdict import prescription_of, verdict_of
+from unstuck.view import view_of
 from unstuck.walk import fixed_threads, threads_for
 
 WINDOW = 1 / 20
@@ -51,12 +41,6 @@ SHORTEST_WINDOW = 24
 
 WAIT = 1 / 4
 """Share of the budget that a training is given which seems stuck and which no remedy of a suspected cause cures."""
-
-ROUND = 0.5
-"""Share of what is left that a round of trials may take; the rest is for more orders, or for a second fault."""
-
-GROWTH = 0.8
-"""Share of what is left that a longer trial of what looked promising may take; the rest is for its opposite."""
 
 
 class Broken(InputError):
@@ -117,7 +101,18 @@ def diagnose(
     with generators_kept(*loader_generators(problem.train)):
         check(problem)
         with fixed_threads(threads_for(problem)):
-            case = _Case(problem, limit, prove, seed, tuple(probes), tuple(causes), target, jobs, progress)
+            record = Record(notes=[])
+            rounds = Rounds(
+                causes=causes,
+                seed=seed,
+                limit=limit * DEFAULT_UPDATES // PROVING_UPDATES if prove else limit,
+                budget=limit,
+                target=target,
+                jobs=jobs,
+                progress=progress,
+                notes=record.notes,
+            )
+            case = _Case(problem, prove, seed, tuple(probes), tuple(causes), target, record, rounds)
             try:
                 case.solve()
             except KeyboardInterrupt:
@@ -132,31 +127,21 @@ class _Case:
     """One diagnosis under way: what is known so far."""
 
     problem: Problem
-    budget: int
     prove: bool
     seed: int
     probes: tuple[type[Any], ...]
     causes: tuple[Cause, ...]
     target: str | None
-    jobs: int
-    progress: Progress
-    record: Record = field(default_factory=lambda: Record(notes=[]))
+    record: Record
     """Of the problem as it is; the treated one is examined on a record of its own."""
+    rounds: Rounds
     spent: list[Measured] = field(default_factory=list)
     """Readings of treated problems, which are not in the report but for what they did cost."""
     findings: tuple[Finding, ...] = ()
-    rounds: list[tuple[Trial, ...]] = field(default_factory=list)
-    won: tuple[Trial, ...] = ()
-    """The winning trials, in the order of the prescription."""
-    cured: tuple[int, Comparison] | None = None
-    """The round that the first of them won, and its comparison."""
     proofs: tuple[Proof, ...] = ()
-    treated: tuple[tuple[Snapshot, Remedy], ...] = ()
-    """Where each of them branched, and what it applied there."""
     stuck: bool = True
     patience: Patience | None = None
     """What came of waiting, where nothing else helped."""
-    walked: int = 0
     began: float = field(default_factory=time.perf_counter)
     finished: bool = False
 
@@ -167,199 +152,86 @@ class _Case:
                 "the loader gives one order only: arms start at different places of it instead of being shuffled"
             )
         treated = self._round(self.problem.branch(), again=False)
-        if treated is not None and self._left >= SHORTEST_WINDOW:
+        if treated is not None and self.rounds.left >= SHORTEST_WINDOW:
             self._round(treated, again=True)
         elif treated is not None:
-            self._too_small("examine the treated problem once more")
-        if self.prove and self.cured is not None:
-            self._prove(*self.cured)
+            self.rounds.too_small("examine the treated problem once more")
+        if self.prove and self.rounds.cured is not None:
+            self._prove(*self.rounds.cured)
         self.finished = True
-
-    @property
-    def _limit(self) -> int:
-        """Updates for all but the proof."""
-        return self.budget * DEFAULT_UPDATES // PROVING_UPDATES if self.prove else self.budget
-
-    @property
-    def _left(self) -> int:
-        return self._limit - self.walked
-
-    def _too_small(self, purpose: str) -> None:
-        self.record.notes.append(f"a budget of {self._limit} updates was too small to {purpose}")
 
     def _round(self, problem: Problem, *, again: bool) -> Problem | None:
         """Examine, judge and try, the certain signs first; the treated problem where something won."""
-        self._tell("examining the treated problem" if again else "walking it as it is")
-        updates = min(max(SHORTEST_WINDOW, round(WINDOW * self._limit)), self._left)
-        record = Record(notes=self.record.notes, made=self.spent) if again else self.record
+        rounds, record = self.rounds, Record(notes=self.record.notes, made=self.spent) if again else self.record
+        rounds.tell("examining the treated problem" if again else "walking it as it is")
+        updates = min(max(SHORTEST_WINDOW, round(WINDOW * rounds.limit)), rounds.left)
         observation = first_look(problem, self.causes, self.probes, updates, seed=self.seed, record=record)
-        self.walked += len(observation.run.curve)
-        readings = record.readings
-        findings = self._judge(readings, again=again)
-        stuck = is_stuck(readings)
-        self.stuck = self.stuck if again else stuck
+        rounds.account(len(observation.run.curve))
+        findings, examined = self._judge(problem, observation, record.readings, again=again)
         certain = [f for f in findings if f.signal and f.judgement.certain]
         if certain:
-            treated = self._try(problem, certain, readings, observation, stuck=stuck)
-            if treated is not None or not any(candidates_of(self._cause(f.cause), f, readings) for f in certain):
+            treated = rounds.attempt(examined, certain)
+            if treated is not None or not rounds.curable(certain, examined.readings):
                 return treated
-        self._tell("measuring curvature")
+        rounds.tell("measuring curvature")
         deep_look(problem, self.causes, self.probes, observation, seed=self.seed, record=record)
-        readings = record.readings
-        findings = [f for f in self._judge(readings, again=again) if not f.judgement.certain]
-        treated = self._try(problem, [f for f in findings if f.signal], readings, observation, stuck=stuck)
-        if treated is None and stuck and not again and not self._goes_on(problem, observation):
-            treated = self._try(problem, [f for f in findings if not f.signal], readings, observation, stuck=stuck)
+        findings, examined = self._judge(problem, observation, record.readings, again=again)
+        suspected = [f for f in findings if f.signal and f not in certain]
+        patient = examined.stuck and not again
+        treated = rounds.attempt(examined, suspected, reserve=round(WAIT * rounds.limit) if patient else 0)
+        if treated is None:
+            treated = rounds.attempt_on_top(examined, [f for f in findings if f.signal])
+        if treated is None and patient and not self._goes_on(problem, observation):
+            treated = rounds.attempt(examined, [f for f in findings if not f.signal])
         return treated
 
     def _goes_on(self, problem: Problem, observation: Observation) -> bool:
         """Whether the training gets on by itself, as after a plateau, when it is given time."""
-        updates = min(self._left, round(WAIT * self._limit))
+        updates = min(self.rounds.left, round(WAIT * self.rounds.limit))
         if updates < SHORTEST_WINDOW or observation.run.broke_at is not None:
             return False
-        self._tell("waiting whether it goes on by itself")
+        self.rounds.tell("waiting whether it goes on by itself")
         self.patience = wait(problem, observation, updates, view_of(problem, observation.last, seed=self.seed))
-        self.walked += self.patience.updates
+        self.rounds.account(self.patience.updates)
         return self.patience.paid
 
-    def _judge(self, readings: Readings, *, again: bool) -> list[Finding]:
+    def _judge(
+        self, problem: Problem, observation: Observation, readings: Readings, *, again: bool
+    ) -> tuple[list[Finding], Examined]:
         """All findings, strongest first; a treated problem is not judged for what it was treated for."""
-        cured = {trial.cause for trial in self.won}
+        cured = {trial.cause for trial in self.rounds.won}
         findings = sorted(
             (cause.finding(readings) for cause in self.causes if cause.slug not in cured), key=lambda f: -f.score
         )
+        stuck = is_stuck(readings)
         if not again:
-            self.findings = tuple(findings)
-        return findings
-
-    def _cause(self, slug: str) -> Cause:
-        return next(cause for cause in self.causes if cause.slug == slug)
-
-    def _try(
-        self,
-        problem: Problem,
-        shortlist: Sequence[Finding],
-        readings: Readings,
-        observation: Observation,
-        *,
-        stuck: bool,
-    ) -> Problem | None:
-        """One round of trials, those by one measure at a time; the problem treated by the first winner, or None."""
-        by_measure: dict[MeasureName, list[Finding]] = {}
-        for finding in shortlist:
-            by_measure.setdefault(self._measure(finding), []).append(finding)
-        for number, (measure, findings) in enumerate(by_measure.items()):
-            limit = self._left // (len(by_measure) - number)
-            treated = self._compare(problem, measure, findings, readings, observation, limit=limit, stuck=stuck)
-            if treated is not None:
-                return treated
-        return None
-
-    def _measure(self, finding: Finding) -> MeasureName:
-        """What its cause is judged by; without held-out data, on the training data."""
-        measure = self._cause(finding.cause).measure
-        return "train_loss" if measure == "valid_loss" and self.problem.valid is None else measure
-
-    def _compare(
-        self,
-        problem: Problem,
-        measure: MeasureName,
-        shortlist: Sequence[Finding],
-        readings: Readings,
-        observation: Observation,
-        *,
-        limit: int,
-        stuck: bool,
-    ) -> Problem | None:
-        """Try the remedies of causes that one measure judges; the problem treated by the winner, or None."""
-        candidates = shortlisted([candidates_of(self._cause(each.cause), each, readings) for each in shortlist])
-        if not candidates:
-            return None
-        ground = Ground(
-            problem=problem,
-            snapshot=observation.at(shortlist[0].judgement.from_update or 0),
-            sample=sample_for(problem, measure, count=SAMPLE, chunk=BLOCK, seed=self.seed),
-            seed=self.seed,
-            measure=measure,
-        )
-        whole = Plan.of(ground, candidates)
-        plan, horizon = whole.fitting(round(ROUND * limit), limit)
-        if len(plan.candidates) < len(whole.candidates):
-            untried = [candidate.remedy for candidate in whole.candidates[len(plan.candidates) :]]
-            self._too_small(f"try {', '.join(untried)} as well")
-        if not plan.candidates:
-            self.rounds.append(plan.failures())
-            return None
-        first = Comparison(plan=plan, horizon=horizon, ceiling=_ceiling(measure, readings))
-        patient = stuck and not self.patience
-        signalled = {finding.cause for finding in shortlist if finding.signal}
-        won = self._settled(first, limit - patient * round(WAIT * self._limit), signalled, stuck=stuck)
-        if won is None:
-            longer = first.longer(round(GROWTH * (limit - first.spent)))
-            won = None if longer is None else self._settled(longer, limit - first.spent, signalled, stuck=stuck)
-        if won is None:
-            return None
-        self.won += (won,)
-        self.treated += ((ground.snapshot, won.treatment[-1]),)
-        return won.treatment[-1].apply(problem.branch(ground.snapshot))
-
-    def _settled(self, comparison: Comparison, limit: int, signalled: Collection[str], *, stuck: bool) -> Trial | None:
-        """Walk a comparison to its decision, and the opposite of what has won it; the winner."""
-        names = ", ".join(candidate.remedy for candidate in comparison.plan.candidates)
-        comparison.told = self._told(f"trying {names}")
-        with self._runner(comparison.plan.ground, self.treated) as comparison.run:
-            comparison.settle(limit)
-            won = winner(comparison.trials, signalled=signalled, stuck=stuck)
-            if won is not None and not comparison.oppose(won, limit) and not self.prove:
-                self._too_small(f"try the opposite of {won.remedy}")
-        self.rounds.append(comparison.trials)
-        if won is not None and self.cured is None:
-            self.cured = len(self.rounds) - 1, comparison
-        return won
+            self.findings, self.stuck = tuple(findings), stuck
+        return findings, Examined(problem=problem, observation=observation, readings=readings, stuck=stuck)
 
     def _prove(self, number: int, comparison: Comparison) -> None:
         """Put the first winner's cause to the proof, with what is left of the whole budget."""
-        won, slug = self.won[0], str(self.won[0].cause)
-        comparison.told = self._told(f"proving {slug}")
+        rounds = self.rounds
+        won, slug = rounds.won[0], str(rounds.won[0].cause)
+        comparison.told = rounds.told(f"proving {slug}")
         proving = Proving(
             comparison=comparison,
             won=won,
-            cause=self._cause(slug),
+            cause=rounds.cause(slug),
             probes=self.probes,
-            limit=comparison.spent + self.budget - self.walked,
+            limit=comparison.spent + rounds.budget - rounds.walked,
         )
-        with self._runner(comparison.plan.ground, ()) as comparison.run:
+        with rounds.runner(comparison.plan.ground, ()) as comparison.run:
             for proof in proving.elements():
                 self.proofs += (proof,)
-                self.rounds[number] = comparison.trials
-
-    @contextmanager
-    def _runner(self, ground: Ground, treated: Sequence[tuple[Snapshot, Remedy]]) -> Iterator[Runner]:
-        """Where trials are walked: here, or on other processes that make the problem from its target."""
-        if self.jobs == 1 or self.target is None:
-            yield in_turn
-            return
-        origin = Origin.of(ground, self.target, treated)
-        with processes(self.jobs) as executor:
-            yield on_processes(executor, origin)
-
-    def _told(self, doing: str) -> Callable[[int], None]:
-        def told(updates: int) -> None:
-            self.walked += updates
-            self._tell(doing)
-
-        return told
-
-    def _tell(self, doing: str) -> None:
-        self.progress(doing, min(0.99, self.walked / self.budget))
+                rounds.trials[number] = comparison.trials
 
     def report(self) -> Report:
         """Everything known so far, as a report."""
-        trials = [trial for arms in self.rounds for trial in arms]
+        trials = [trial for arms in self.rounds.trials for trial in arms]
         diagnosis = verdict_of(
             self.findings,
             trials,
-            self.won,
+            self.rounds.won,
             stuck=self.stuck,
             patience=self.patience,
             finished=self.finished,
@@ -376,23 +248,15 @@ class _Case:
             target=self.target,
             findings=ranked,
             trials=trials,
-            prescription=prescription_of(self.won),
+            prescription=prescription_of(self.rounds.won),
             readings=self.record.readings,
             figures=figures | report.drawn(self.record.readings),
             notes=self.record.notes,
             cost=Cost(
-                gradient_evaluations=self.walked * self.problem.accumulate
+                gradient_evaluations=self.rounds.walked * self.problem.accumulate
                 + sum(each.gradient_evaluations for each in spent),
-                updates=self.walked,
+                updates=self.rounds.walked,
                 seconds=time.perf_counter() - self.began,
             ),
         )
         return Report(document)
-
-
-def _ceiling(measure: MeasureName, readings: Readings) -> float | None:
-    """The loss of the best constant answer, where it is known."""
-    outputs, held_out = readings.get(OutputsReading), readings.get(GeneralizationReading)
-    if measure == "train_loss":
-        return None if outputs is None else outputs.first.constant
-    return None if measure == "eval_gap" or held_out is None else held_out.first.constant

@@ -51,8 +51,8 @@ class Observation:
         return self.snapshots[-1]
 
     def at(self, update: int) -> Snapshot:
-        """The last one at or before an update."""
-        return next(s for s in reversed(self.snapshots) if s.update <= max(0, update))
+        """The last one at or before an update, or the first."""
+        return next((s for s in reversed(self.snapshots) if s.update <= update), self.start)
 
 
 def observe(problem: Problem, updates: int, view: View) -> tuple[Observation, Measured]:
@@ -73,6 +73,16 @@ def observe(problem: Problem, updates: int, view: View) -> tuple[Observation, Me
         Observation(run=run, snapshots=run.snapshots),
         Measured(reading=reading, settings={"updates": updates}, cost=cost),
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Examined:
+    """A problem and what is known of it."""
+
+    problem: Problem
+    observation: Observation
+    readings: Readings
+    stuck: bool
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -41,16 +41,17 @@ def prescription_of(won: Sequence[Trial]) -> Prescription | None:
     """What the winning trials prescribe."""
     if not won:
         return None
-    first = won[0]
+    shown = _shown(won)
     return Prescription(
-        from_update=first.from_update,
+        from_update=won[0].from_update,
         steps=tuple(trial.treatment[-1] for trial in won),
-        gain=Gain(
-            fraction=first.gain,
-            interval=(first.interval.low, first.interval.high),
-            says=first.because,
-        ),
+        gain=Gain(fraction=shown.gain, interval=(shown.interval.low, shown.interval.high), says=shown.because),
     )
+
+
+def _shown(won: Sequence[Trial]) -> Trial:
+    """The first of the winners that showed it by itself: one that masks another's gain only shows on top of it."""
+    return next((trial for trial in won if trial.verdict == "better"), won[0])
 
 
 def verdict_of(
@@ -119,7 +120,7 @@ def _cured(
         cause=finding.cause,
         confidence=PROVED if proved else 0.5 if doubted else _of_signal(finding),
         proof="proved" if proved else "works-unproved" if doubted else "likely",
-        summary=f"{_sentence(finding)} What helps: {steps}. In the trial, {won[0].because}.",
+        summary=f"{_sentence(finding)} What helps: {steps}. In the trial, {_shown(won).because}.",
         candidates=candidates,
         decided_by=", ".join((f"a trial of {won[0].remedy} under {len(won[0].per_seed)} data orders", *doubts)),
         proofs=tuple(proofs),

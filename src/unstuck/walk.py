@@ -195,8 +195,7 @@ def walk(
         start: the number of the first update.
         batches: where an earlier walk left off; or the order's beginning.
         sample, measure: what is taken at checkpoints, and on which fixed sample.
-        checkpoints: updates (counted from ``start``) after which to do so.
-        snapshots: updates after which to keep the state.
+        checkpoints, snapshots: updates, counted from ``start``, after which to do so, and to keep the state.
         anneal: let every rate fall linearly to zero over this walk, without the scheduler.
         cosines: measure the cosine between successive gradients, which takes a copy of each.
         told: given the updates since it was last called, now and then, and at the end.
