@@ -139,10 +139,15 @@ class TestWinner:
 
     @pytest.mark.parametrize("lesser", [TRAIN, NORMALIZE, ENTROPY])
     def test_the_least_intervention_of_equal_cures(self, lesser: Any) -> None:
-        best, least = trial(AGAIN, 0.02), trial(lesser, 0.06)
+        best, least = trial(AGAIN, 0.052), trial(lesser, 0.06)
         signalled = {"saddle-point", CAUSE_OF[type(lesser)]}
         for arms in ([trial(), best, least], [trial(), least, best]):
             assert winner(arms, signalled=signalled, stuck=False) is least
+
+    def test_a_cure_that_leaves_much_more_is_not_equal(self) -> None:
+        """Also where both remove nearly all, as where the untouched training ends far up."""
+        best, least = trial(AGAIN, 0.02), trial(NORMALIZE, 0.06)
+        assert winner([trial(), best, least], signalled={"saddle-point", "unnormalized-inputs"}, stuck=False) is best
 
     def test_of_one_cause_the_first_remedy_that_is_equal(self) -> None:
         """Remedies of a cause stand in the order in which they should be taken."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from unstuck.cause import Cause, Finding
-from unstuck.decision import EQUAL
+from unstuck.decision import EQUAL, MATERIAL, SIGNIFICANT
 from unstuck.exam import Patience
+from unstuck.horizon import ORDERS
+from unstuck.numerics.statistics import paired_difference
 from unstuck.prescription import Gain, Prescription
 from unstuck.proof import Proof, obstacle, proves, refuted
 from unstuck.report import Diagnosis
@@ -29,12 +31,25 @@ def winner(results: Sequence[Trial], *, signalled: Collection[str], stuck: bool)
     own = [trial for trial in own if not trial.treatment[-1].panacea] or own
     if not own:
         return None
-    best = max(trial.drop for trial in own)
-    firsts: dict[str | None, Trial] = {}
+    best = max(own, key=lambda trial: (trial.drop, -trial.mean))
+    by_cause: dict[str | None, list[Trial]] = {}
     for trial in own:
-        if trial.drop >= (1 - EQUAL) * best:
-            firsts.setdefault(trial.cause, trial)
-    return min(firsts.values(), key=lambda trial: trial.treatment[-1].intervention)
+        if trial.drop >= (1 - EQUAL) * best.drop:
+            by_cause.setdefault(trial.cause, []).append(trial)
+    equal = [trials[0] for trials in by_cause.values() if not all(_outdone(trial, best) for trial in trials)]
+    return min(equal, key=lambda trial: trial.treatment[-1].intervention)
+
+
+def _outdone(trial: Trial, best: Trial) -> bool:
+    """Whether the best cure is one of this one, too: a material part of what it has left, beyond noise.
+
+    Where the untouched training ends far up, all cures remove nearly all of its loss; what they leave tells them apart.
+    """
+    orders = min(len(trial.per_seed), len(best.per_seed))
+    if trial is best or orders < ORDERS:
+        return False
+    left = paired_difference(trial.per_seed[:orders], best.per_seed[:orders])
+    return left.mean >= MATERIAL * abs(trial.mean) and left.p_value <= SIGNIFICANT
 
 
 def prescription_of(won: Sequence[Trial]) -> Prescription | None:

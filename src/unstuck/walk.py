@@ -86,6 +86,7 @@ class Walker:
         self._ranks = branch.ranks
         self._together = nullcontext if self._ranks.size == 1 else self._ranks.together
         self._device = branch.device
+        self.unknown = torch.full((), math.nan, device=branch.device)
         self._forward = Forward(branch)
         self._autocast = branch.autocast()
         self._needs_closure = _needs_closure(branch.optimizer)
@@ -200,8 +201,7 @@ def walk(
         cosines: measure the cosine between successive gradients, which takes a copy of each.
         told: given the updates since it was last called, now and then, and at the end.
 
-    Returns:
-        The curve; the walk ends early where the loss stops being finite.
+    Returns: the curve; the walk ends early where the loss stops being finite.
     """
     evaluate, keep = set(checkpoints), set(snapshots)
     curve: list[Update] = []
@@ -216,7 +216,6 @@ def walk(
         recent: deque[list[Any]] = deque(maxlen=CHECK_EVERY)
         previous: list[Tensor] = []
         walker = Walker(branch)
-        unknown = torch.full((), math.nan, device=branch.device)
         for count, seed in zip(range(updates), _seeds(order, start), strict=False):
             seed_all(seed)
             given, drawn = walker.given(batches)
@@ -226,7 +225,7 @@ def walk(
             rate = float(branch.optimizer.param_groups[0]["lr"])
             loss, norm, present = walker.update(given, keep=cosines)
             comparable = present and len(present) == len(previous)
-            rows.append((loss, norm, _cosine(present, previous) if comparable else unknown, rate))
+            rows.append((loss, norm, _cosine(present, previous) if comparable else walker.unknown, rate))
             previous = present
             if not anneal:
                 _schedule(branch, start + count + 1)
