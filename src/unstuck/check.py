@@ -19,6 +19,7 @@ COMPARED = 512
 def check(problem: Problem) -> None:
     """Raise InputError, saying what is wrong and where, if one batch cannot be learned from or held out."""
     check_ranks(problem)
+    _check_rates(problem)
     branch = problem.branch()
     with problem.ranks.together(), seeded(0):
         batch = _batch(branch, branch.data)
@@ -28,6 +29,15 @@ def check(problem: Problem) -> None:
             batch = _batch(branch, branch.valid_data)
             with in_mode(branch.model, branch.modes("evaluation")), torch.no_grad():
                 _loss(branch, batch, "valid")
+
+
+def _check_rates(problem: Problem) -> None:
+    """Whether every group of parameters has a learning rate, as torch's schedulers ask for as well."""
+    if any("lr" not in group for group in problem.optimizer.param_groups):
+        raise InputError(
+            f"`optimizer` ({type(problem.optimizer).__name__}) has a group without `lr`, so that its learning rate can "
+            "neither be read nor changed; call the rate `lr` in the defaults of the optimizer"
+        )
 
 
 def check_ranks(problem: Problem) -> None:
@@ -107,7 +117,8 @@ def _loss(branch: Problem, batch: Batch, loader: str) -> object:
     except Exception as error:
         raise InputError(
             f"`loss` could not be called with (outputs, targets) of `{loader}`: {_told(error)}; "
-            "make their shapes and types fit what it expects"
+            "make their shapes and types fit what it expects; a loss that needs more is given with it, by "
+            "functools.partial, or as `step`, a function of (model, batch)"
         ) from error
 
 

@@ -145,9 +145,9 @@ class _Arm:
         return share(_mean(self.untouched.full), _mean(self.treated.full), self.floor)
 
     def decision(self, paired: Paired, ruined: tuple[Verdict, str, bool] | None) -> Decision:
-        """What is decided of it, and whether it gains by itself, whatever the other arms, though it be little."""
+        """What is decided of it, and whether it gains by itself, order by order, though it be little."""
         verdict, because, undecided = ruined or self.verdict()
-        gains = _mean(self.untouched.full) - _mean(self.treated.full) > self.noise and paired.p_value <= SIGNIFICANT
+        gains = paired.mean > 0 and paired.p_value <= SIGNIFICANT
         return Decision(
             interval=paired.interval,
             gain=self.removed,
