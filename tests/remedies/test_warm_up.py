@@ -44,4 +44,4 @@ def test_a_rate_that_throws_the_walk_away_at_once_is_bearable_later() -> None:
 
 
 def test_proposed_are_a_short_and_a_long_one() -> None:
-    assert [dose.updates for dose in WarmUp.propose(only())] == [20, 100]
+    assert [dose.updates for dose in WarmUp.propose(only())] == [20]
