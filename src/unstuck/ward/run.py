@@ -99,9 +99,10 @@ def _arm(trial: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _steps(report: Report) -> list[dict[str, Any]]:
-    """Each remedy with the cause that it was tried for."""
+    """Each remedy with the cause that it was tried for, where it was better if it was anywhere."""
     prescribed = report.prescription
-    tried = {trial["remedy"]: trial["cause"] for trial in report.document["trials"] if trial["verdict"] == "better"}
+    trials = sorted(report.document["trials"], key=lambda trial: trial["verdict"] == "better")
+    tried = {trial["remedy"]: trial["cause"] for trial in trials if trial["arm"] == "remedy"}
     steps = report.document["prescription"]["steps"] if prescribed is not None else ()
     return [{name: step[name] for name in ("remedy", "settings")} | {"cause": tried[step["remedy"]]} for step in steps]
 
