@@ -31,7 +31,7 @@ LAYERS = (
             "judged",
             "problem",
         ),
-        *("check", "target", "measure", "walk", "directions", "landscape"),
+        *("check", "target", "measures", "walk", "directions", "landscape"),
         *("device", "accuracy", "plot", "methods", "passes", "surgery", "classifier"),
     ),
     ("fleet_network", "fleet", "view", "reading", "remedy", "cause"),

@@ -21,7 +21,7 @@ from unstuck.causes.healthy import HEALTHY
 from unstuck.classifier import classifier, loader, perceptron, table
 from unstuck.diagnosis import diagnose
 from unstuck.errors import InputError
-from unstuck.measure import MEASURES, sample_for
+from unstuck.measures import MEASURES, sample_for
 from unstuck.problem import Problem
 from unstuck.report import Report
 from unstuck.trial import samples_per_update
@@ -90,15 +90,16 @@ def test_the_prescription_cures(cause: Cause, specimen: Made) -> None:
     assert prescription is not None
     assert prescription.steps[0].slug in {remedy.slug for remedy in cause.remedies}
     with fixed_threads(1):
-        sample = sample_for(problem, cause.measure, count=512, chunk=256, seed=1)
+        by = arms(report)[prescription.steps[0].slug]["measure"]
+        sample = sample_for(problem, by, count=512, chunk=256, seed=1)
         before = problem.branch()
         walk(before, prescription.from_update, order=11)
         treated, as_it_is = prescription.apply(before), before.branch()
         for branch in (treated, as_it_is):
             walk(branch, 50 * samples_per_update(problem) // samples_per_update(branch), order=12)
-        measure = MEASURES[cause.measure]
+        measure = MEASURES[by]
         otherwise = [found for found in (measure(as_it_is, sample), measure(before, sample)) if math.isfinite(found)]
-        if cause.measure == "valid_loss":
+        if by == "valid_loss":
             otherwise = otherwise[:1]  # it was lower before, as what holds is learned first
         assert measure(treated, sample) < 0.9 * min(otherwise)
 

@@ -79,9 +79,7 @@ def found(problem: Problem) -> Report:
     [
         ruled,
         lambda: zoo.problem(zoo.perceptron, train=DataLoader(Drawn(), batch_size=8)),
-        lambda: zoo.problem(
-            zoo.perceptron, loss=functools.partial(weighted, weights=torch.ones(3))
-        ),
+        lambda: zoo.problem(zoo.perceptron, loss=functools.partial(weighted, weights=torch.ones(3))),
         lambda: zoo.problem(zoo.perceptron, train=zoo.shuffled(*zoo.table(), batch=1)),
         lambda: uncopied(fresh=True),
     ],

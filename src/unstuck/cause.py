@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from unstuck.measure import MeasureName
+from unstuck.measures import MeasureName
 from unstuck.problem import Problem
 from unstuck.reading import History, Reading, Readings
 from unstuck.remedy import Remedy

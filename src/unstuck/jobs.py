@@ -14,7 +14,7 @@ import torch
 from unstuck.data import fingerprint
 from unstuck.device import place
 from unstuck.errors import InputError
-from unstuck.measure import MeasureName, sample_for
+from unstuck.measures import MeasureName, sample_for
 from unstuck.problem import Problem
 from unstuck.remedy import Remedy
 from unstuck.snapshot import Snapshot

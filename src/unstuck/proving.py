@@ -15,7 +15,7 @@ from unstuck.cause import Cause, Mediator
 from unstuck.comparison import UNTOUCHED, Comparison
 from unstuck.errors import InputError, in_a_line
 from unstuck.horizon import ORDERS, Lengths, own_updates, updates_of
-from unstuck.measure import MEASURES
+from unstuck.measures import MEASURES
 from unstuck.problem import Problem
 from unstuck.proof import (
     Course,

@@ -16,7 +16,7 @@ from unstuck.comparison import Comparison
 from unstuck.exam import Examined, Observation
 from unstuck.executor import processes
 from unstuck.jobs import Origin, on_processes
-from unstuck.measure import MeasureName, sample_for
+from unstuck.measures import MeasureName, sample_for
 from unstuck.plan import Plan
 from unstuck.probes.generalization import GeneralizationReading
 from unstuck.probes.outputs import OutputsReading

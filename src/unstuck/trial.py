@@ -22,7 +22,7 @@ from unstuck.data import Batch
 from unstuck.decision import EQUAL, Decision, Verdict
 from unstuck.errors import InputError, in_a_line
 from unstuck.horizon import TAIL, own_updates
-from unstuck.measure import MEASURES, MeasureName
+from unstuck.measures import MEASURES, MeasureName
 from unstuck.numerics.statistics import Interval
 from unstuck.problem import Problem
 from unstuck.remedy import Remedy

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from unstuck.data import Batch, Order, map_tensors, tensors_of
 from unstuck.forward import Forward
-from unstuck.measure import Measure, train_loss
+from unstuck.measures import Measure, train_loss
 from unstuck.problem import Problem
 from unstuck.snapshot import Snapshot
 from unstuck.untouched import derived_seed, generators_kept, in_mode, seed_all
