@@ -78,13 +78,13 @@ def crawling() -> Problem:
 
 def test_a_strangers_probe_and_cause_are_used_like_ours() -> None:
     ours = [cause for cause in causes.ALL if cause.slug != "learning-rate-too-low"]
-    report = diagnose(crawling(), budget=400, probes=[*probes.ALL, Weight], causes=[LAZY, FATE, *ours])
+    report = diagnose(crawling(), budget=560, probes=[*probes.ALL, Weight], causes=[LAZY, FATE, *ours])
     assert report.cause == "lazy", report.summary
     assert [finding.cause for finding in report.findings[:2]] == ["lazy", "fate"]  # the diagnosed one, then by score
     assert "hardly move" in report.summary.lower()
     assert report.document["prescription"]["remedy"] == "raise-learning-rate"
     sizes = report.document["readings"]["weight"]
-    assert [reading["update"] for reading in sizes] == [0, 24]
+    assert [reading["update"] for reading in sizes] == [0, 28]
     assert sizes[0]["units"] == {"size": "unit"}
 
 
