@@ -105,7 +105,7 @@ def test_every_picture_is_drawn(diagnosis: Opened) -> None:
             marks: element.querySelectorAll('svg .trace, svg .contour, svg .bars, canvas').length,
         }))"""
     )
-    assert len(parts) == 7  # six of the report, one of its trials
+    assert len(parts) == 8  # seven of the report, one of its trials
     assert all(part["marks"] for part in parts), parts
 
 
