@@ -62,7 +62,8 @@ def measure_document() -> Document:
     """Readings and pictures only."""
     full = diagnosis_document()
     kept = {key: full[key] for key in ("schema", "tool", "problem", "readings", "cost")}
-    figures = {key: value for key, value in full["figures"].items() if key != "trials"}
+    of_trials = ("trials", "mediator", "dose-response")
+    figures = {key: value for key, value in full["figures"].items() if key not in of_trials}
     return kept | {"figures": figures}
 
 
