@@ -11,6 +11,7 @@ from tests.trials import Nothing, compared, ground
 
 from unstuck.comparison import LOOKS, Comparison
 from unstuck.horizon import ORDERS, SHORTEST, Lengths, updates_of
+from unstuck.plan import Candidate, Plan
 from unstuck.remedies.lower_learning_rate import LowerLearningRate
 from unstuck.trial import ArmRun, Ground, Task, Trial
 
@@ -245,6 +246,26 @@ def test_nothing_is_walked_longer_without_a_promise_or_room(anywhere: Ground) ->
     hopeless = compared(anywhere, candidate("nothing", 2), run=Stage(slow))
     assert hopeless.longer(10_000) is None
     assert compared(anywhere, candidate("slow", 1), run=Stage(slow)).longer(updates_of(SHORTEST, [1.0] * 3)) is None
+
+
+# --- one on top of another ------------------------------------------------------------------------------------------
+
+
+def test_a_remedy_on_top_of_another_is_compared_with_the_untouched(anywhere: Ground) -> None:
+    def play(task: Task) -> float:
+        return (0.5 if [each.number for each in task.arm.treatment] == [3, 1] else 1.0) + jitter(task)  # type: ignore[attr-defined]
+
+    def planned(after: tuple[Nothing, ...]) -> Comparison:
+        each = Candidate(cause="a cause", remedy="nothing", doses=(Nothing(number=1), Nothing(number=2)), after=after)
+        return Comparison(plan=Plan.of(anywhere, [each]), horizon=SHORTEST, run=Stage(play))
+
+    for after, expected in (((), "same"), ((Nothing(number=3),), "better")):
+        comparison = planned(after)
+        comparison.settle(10_000)
+        trial = comparison.trials[2]
+        assert trial.verdict == expected
+        assert trial.treatment == (*after, Nothing(number=1))
+    assert trial.because.startswith("after nothing, ")
 
 
 # --- failures -------------------------------------------------------------------------------------------------------

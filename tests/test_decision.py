@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from unstuck.decision import MATERIAL, OFF, SIGNIFICANT, Decision, Ends, decide
+from unstuck.decision import LEFT_BEHIND, MATERIAL, SIGNIFICANT, Decision, Ends, decide
 from unstuck.numerics.statistics import paired_difference
 
 START = 2.0
@@ -74,7 +74,11 @@ def test_there_is_no_being_faster_than_an_arm_that_stands_still() -> None:
 
 @pytest.mark.parametrize(
     ("full", "half", "expected"),
-    [(1.2 * OFF, 0.5 * OFF, "better"), (1.2 * OFF, 0.0, "same"), (0.8 * OFF, 0.5 * OFF, "same")],
+    [
+        (1.2 * LEFT_BEHIND, 0.5 * LEFT_BEHIND, "better"),
+        (1.2 * LEFT_BEHIND, 0.0, "same"),
+        (0.8 * LEFT_BEHIND, 0.5 * LEFT_BEHIND, "same"),
+    ],
 )
 def test_an_arm_that_learns_nothing_is_left_behind(full: float, half: float, expected: str) -> None:
     still = (START, START, START)

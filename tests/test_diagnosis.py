@@ -14,6 +14,7 @@ import torch
 from tests import zoo
 from tests.untouched import assert_untouched
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
 
 from unstuck import causes, specimens
 from unstuck.cause import Cause
@@ -25,6 +26,7 @@ from unstuck.measures import MEASURES, sample_for
 from unstuck.problem import Problem
 from unstuck.report import Report
 from unstuck.trial import samples_per_update
+from unstuck.untouched import seeded
 from unstuck.walk import fixed_threads, walk
 
 BUDGET = 1_000
@@ -138,6 +140,21 @@ def test_two_faults_take_two_steps() -> None:
     assert [step.slug for step in report.prescription.steps] == ["normalize-inputs", "cross-entropy"]
     for step in report.prescription.steps:
         assert step.says() in report.summary
+
+
+def test_two_faults_that_mask_each_other_are_treated_together() -> None:
+    """Sorted samples in other units: neither shuffling nor normalizing gains anything alone."""
+    inputs, targets = table()
+    order = targets.argsort(stable=True)
+    train = DataLoader(TensorDataset(30 * inputs[order], targets[order]), batch_size=32)
+    with seeded(0):
+        model = nn.Sequential(nn.Linear(20, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 4))
+    report = diagnose(classifier("sorted, in other units", rate=0.05, train=train, model=model))
+    document = report.document
+    assert {step["remedy"] for step in document["prescription"]["steps"]} >= {"shuffle", "normalize-inputs"}
+    assert {trial["remedy"]: trial["verdict"] for trial in document["trials"] if not trial["after"]}[
+        "shuffle"
+    ] == "same"
 
 
 def test_what_the_loss_does_not_reach_is_told_without_a_trial() -> None:

@@ -73,7 +73,8 @@ class Comparison:
             limit: updates that all this may take together.
         """
         self.arms += [
-            Arm(name="remedy", treatment=(self._best(each.doses),), cause=each.cause) for each in self.plan.candidates
+            Arm(name="remedy", treatment=(*each.after, self._best(each)), cause=each.cause)
+            for each in self.plan.candidates
         ]
         least = self.cost([UNTOUCHED, AGAIN, min(self.arms[2:], key=self.pace)])
         looks = min(LOOKS, 1 + max(0, limit - self.spent - self.cost(self.arms)) // least)
@@ -97,7 +98,13 @@ class Comparison:
         """
         hopeful = [arm for arm in self.arms[2:] if self.decisions[arm].promising]
         candidates = [
-            Candidate(cause=arm.cause or "", remedy=arm.treatment[-1].slug, doses=arm.treatment[-1:]) for arm in hopeful
+            Candidate(
+                cause=arm.cause or "",
+                remedy=arm.treatment[-1].slug,
+                doses=arm.treatment[-1:],
+                after=arm.treatment[:-1],
+            )
+            for arm in hopeful
         ]
         plan, horizon = replace(self.plan, candidates=tuple(candidates), failed=()).fitting(updates, updates)
         if horizon < LONGER * self.horizon:
@@ -114,7 +121,7 @@ class Comparison:
         opposite = won.treatment[-1].opposite()
         if opposite is None:
             return True
-        arm = Arm(name="opposite", treatment=(opposite,), cause=won.cause)
+        arm = Arm(name="opposite", treatment=(*won.treatment[:-1], opposite), cause=won.cause)
         self.know(opposite)  # one that cannot be applied fails as soon as it is walked
         if self.cost([arm]) > limit - self.spent:
             return False
@@ -179,11 +186,12 @@ class Comparison:
         self.spent += updates
         self.told(updates)
 
-    def _best(self, doses: Sequence[Remedy]) -> Remedy:
+    def _best(self, candidate: Candidate) -> Remedy:
         """The dose that is best over one half under one order, which no arm of the trial uses again."""
+        doses = candidate.doses
         if len(doses) == 1:
             return doses[0]
-        arms = [Arm(name="remedy", treatment=(dose,)) for dose in doses]
+        arms = [Arm(name="remedy", treatment=(*candidate.after, dose)) for dose in doses]
         tasks = [
             Task(arm=arm, order=self.first_order + FIRST_ORDER["dose"], horizon=self.horizon, whole=False)
             for arm in arms

@@ -17,8 +17,10 @@ SIGNIFICANT = 0.05
 MATERIAL = 0.2
 """Share of the untouched arm's excess loss that a cure removes at least."""
 
-OFF = MATERIAL / 4
-"""Share of the excess loss that an arm has to remove of one that learns nothing."""
+LEFT_BEHIND = MATERIAL / 4
+"""Share of the excess loss that an arm has to remove of one that learns nothing: what a network that has to start anew
+gets done within the few dozen updates of a trial is a small part of all there is to learn (5 to 8 % where it was tried,
+weights of zero in a perceptron), and more than chance."""
 
 EQUAL = 0.1
 """Share of the best gain within which another counts as equal."""
@@ -166,7 +168,7 @@ class _Arm:
         walked_down = share(self.start, before, self.floor) >= MATERIAL / 2
         ahead = before - _mean(self.treated.half)
         # Any arm gets sooner to where one without progress is. It leaves one behind that learns nothing at all.
-        leaves_behind = self.idle and ahead > self.noise and self.removed >= OFF
+        leaves_behind = self.idle and ahead > self.noise and self.removed >= LEFT_BEHIND
         twice_as_fast = ahead >= 0 if walked_down else leaves_behind
         if self.lowers_rate and removed_at_half > 0 and self.removed < removed_at_half / 2:
             says = f"the gain shrinks as the horizon doubles, from {removed_at_half:.0%} to {self.removed:.0%}"

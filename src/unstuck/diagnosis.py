@@ -179,7 +179,7 @@ class _Case:
         suspected = [f for f in findings if f.signal and f not in certain]
         patient = examined.stuck and not again
         treated = rounds.attempt(examined, suspected, reserve=round(WAIT * rounds.limit) if patient else 0)
-        if treated is None:
+        if treated is None and not again:
             treated = rounds.attempt_on_top(examined, [f for f in findings if f.signal])
         if treated is None and patient and not self._goes_on(problem, observation):
             treated = rounds.attempt(examined, [f for f in findings if not f.signal])

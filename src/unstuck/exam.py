@@ -51,8 +51,8 @@ class Observation:
         return self.snapshots[-1]
 
     def at(self, update: int) -> Snapshot:
-        """The last one at or before an update, or the first."""
-        return next((s for s in reversed(self.snapshots) if s.update <= update), self.start)
+        """The last one at or before an update."""
+        return next(s for s in reversed(self.snapshots) if s.update <= max(0, update))
 
 
 def observe(problem: Problem, updates: int, view: View) -> tuple[Observation, Measured]:

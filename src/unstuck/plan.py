@@ -24,6 +24,8 @@ class Candidate:
     cause: str
     remedy: str
     doses: tuple[Remedy, ...] = ()
+    after: tuple[Remedy, ...] = ()
+    """What is done before it, to the same arm: another remedy, whose fault may mask this one's gain."""
     failure: str | None = None
 
 
@@ -58,7 +60,7 @@ class Plan:
         """
         known: dict[Remedy, Dose] = {}
         failures: dict[Remedy, str] = {}
-        for dose in (dose for candidate in candidates for dose in candidate.doses):
+        for dose in (dose for candidate in candidates for dose in (*candidate.after, *candidate.doses)):
             try:
                 known[dose] = dose_of(ground, dose)
             except Exception as error:  # noqa: BLE001 - a remedy may raise anything

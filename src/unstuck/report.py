@@ -254,6 +254,10 @@ def _trial(trial: Trial) -> dict[str, Any]:
         "arm": trial.arm,
         "remedy": trial.remedy,
         "settings": dict(trial.settings),
+        "after": [
+            {"remedy": remedy.slug, "settings": dataclasses.asdict(remedy)}  # type: ignore[call-overload]
+            for remedy in trial.treatment[:-1]
+        ],
         "cause": trial.cause,
         "from_update": trial.from_update,
         "updates": trial.updates,

@@ -1,19 +1,19 @@
 """The trials of a diagnosis: what is tried, in which order, and with how much of the budget.
 
 A round tries the remedies of the causes that are suspected, beside each other. Where nothing wins, what looked
-promising is walked longer; and as two faults may mask each other, the least intervention of those suspected is then
-taken as made, and the others are tried on top of it.
+promising is walked longer; and as two faults may mask each other, the others are then tried on top of the least
+intervention of those suspected.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from unstuck.cause import Cause, Finding
 from unstuck.comparison import Comparison
-from unstuck.exam import Examined, Observation
+from unstuck.exam import Examined
 from unstuck.executor import processes
 from unstuck.jobs import Origin, on_processes
 from unstuck.measures import MeasureName, sample_for
@@ -65,7 +65,7 @@ class Rounds:
     won: tuple[Trial, ...] = ()
     """The winning trials, in the order of the prescription."""
     cured: tuple[int, Comparison] | None = None
-    """The first comparison that had a winner, and its number."""
+    """The first comparison that a remedy has won alone, and its number."""
     treated: tuple[tuple[Snapshot, Remedy], ...] = ()
     """Where each of the winners branched, and what it applied there."""
     walked: int = 0
@@ -104,12 +104,15 @@ class Rounds:
         """Whether there is anything to be tried."""
         return any(candidates_of(self.cause(finding.cause), finding, readings) for finding in findings)
 
-    def attempt(self, examined: Examined, findings: Sequence[Finding], *, reserve: int = 0) -> Problem | None:
+    def attempt(
+        self, examined: Examined, findings: Sequence[Finding], *, after: Trial | None = None, reserve: int = 0
+    ) -> Problem | None:
         """One round, causes by one measure at a time; the problem treated by the first winner, or None.
 
         Args:
             examined: what the findings are of.
             findings: the causes that are suspected, the strongest first.
+            after: a trial whose remedy every arm but the untouched ones gets first.
             reserve: updates that are left over.
         """
         by_measure: dict[MeasureName, list[Finding]] = {}
@@ -117,34 +120,28 @@ class Rounds:
             by_measure.setdefault(self._measure(examined.problem, finding), []).append(finding)
         for number, (measure, suspected) in enumerate(by_measure.items()):
             limit = (self.left - reserve) // (len(by_measure) - number)
-            treated = self._compare(examined, measure, suspected, limit=limit)
+            treated = self._compare(examined, measure, suspected, after, limit=limit)
             if treated is not None:
                 return treated
         return None
 
     def attempt_on_top(self, examined: Examined, findings: Sequence[Finding]) -> Problem | None:
-        """Take the least intervention of those that were tried as made, and try the remedies of the other causes on it.
+        """Try the remedies of all suspected causes but one on top of the remedy of that one, the least intervention.
 
-        Its own trial did not show that it cures, and neither did theirs: each may only be of use beside the other. So
-        where another cures on top of it, both are prescribed.
+        Neither its own trial has shown a gain, nor have theirs: each may be of use beside the other alone. Both
+        together are compared with the untouched training, and where they cure it both are prescribed.
         """
         suspected = {finding.cause for finding in findings}
-        tried = [each for arms in self.trials for each in arms if each.cause in suspected and each.treatment]
-        if len(suspected) < 2 or not tried:
+        tried = [
+            each
+            for arms in self.trials
+            for each in arms
+            if each.arm == "remedy" and each.cause in suspected and each.per_seed
+        ]
+        if not tried:
             return None
         first = min(tried, key=lambda trial: trial.treatment[-1].intervention)
-        others = [finding for finding in findings if finding.cause != first.cause]
-        snapshot, remedy, before = examined.observation.at(first.from_update), first.treatment[-1], self.treated
-        treated = remedy.apply(examined.problem.branch(snapshot))
-        here = Observation(run=examined.observation.run, snapshots=(Snapshot.of(treated, snapshot.update),))
-        on_top = Examined(problem=treated, observation=here, readings=examined.readings, stuck=examined.stuck)
-        self.treated = (*before, (snapshot, remedy))
-        cured = self.attempt(on_top, others)
-        if cured is None:
-            self.treated = before
-        else:
-            self.won = (*self.won[:-1], first, self.won[-1])
-        return cured
+        return self.attempt(examined, [each for each in findings if each.cause != first.cause], after=first)
 
     def _measure(self, problem: Problem, finding: Finding) -> MeasureName:
         """What its cause is judged by; without held-out data, on the training data."""
@@ -152,16 +149,26 @@ class Rounds:
         return "train_loss" if measure == "valid_loss" and problem.valid is None else measure
 
     def _compare(
-        self, examined: Examined, measure: MeasureName, suspected: Sequence[Finding], *, limit: int
+        self,
+        examined: Examined,
+        measure: MeasureName,
+        suspected: Sequence[Finding],
+        after: Trial | None,
+        *,
+        limit: int,
     ) -> Problem | None:
         """Try the remedies of causes that one measure judges; the problem treated by the winner, or None."""
         readings, problem = examined.readings, examined.problem
         candidates = shortlisted([candidates_of(self.cause(each.cause), each, readings) for each in suspected])
         if not candidates:
             return None
+        begin = suspected[0].judgement.from_update or 0
+        if after is not None:
+            begin = after.from_update
+            candidates = [replace(candidate, after=after.treatment[-1:]) for candidate in candidates]
         ground = Ground(
             problem=problem,
-            snapshot=examined.observation.at(suspected[0].judgement.from_update or 0),
+            snapshot=examined.observation.at(begin),
             sample=sample_for(problem, measure, count=SAMPLE, chunk=BLOCK, seed=self.seed),
             seed=self.seed,
             measure=measure,
@@ -183,9 +190,12 @@ class Rounds:
                 won = self._settled(longer, limit - first.spent, signalled, stuck=examined.stuck)
         if won is None:
             return None
-        self.won += (won,)
-        self.treated += ((ground.snapshot, won.treatment[-1]),)
-        return won.treatment[-1].apply(problem.branch(ground.snapshot))
+        self.won += (won,) if after is None else (after, won)
+        treated = problem.branch(ground.snapshot)
+        for remedy in won.treatment:
+            self.treated += ((Snapshot.of(treated, ground.snapshot.update), remedy),)
+            treated = remedy.apply(treated)
+        return treated
 
     def _settled(self, comparison: Comparison, limit: int, signalled: Collection[str], *, stuck: bool) -> Trial | None:
         """Walk a comparison to its decision, and the opposite of what has won it; the winner."""
@@ -197,7 +207,7 @@ class Rounds:
             if won is not None and not comparison.oppose(won, limit) and self.limit == self.budget:
                 self.too_small(f"try the opposite of {won.remedy}")
         self.trials.append(comparison.trials)
-        if won is not None and self.cured is None:
+        if won is not None and self.cured is None and len(won.treatment) == 1:
             self.cured = len(self.trials) - 1, comparison
         return won
 

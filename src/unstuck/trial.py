@@ -148,6 +148,7 @@ def trial_of(
 ) -> Trial:
     """An arm's runs, one per order, and what was decided of them."""
     own = arm.treatment[-1] if arm.treatment else None
+    before = "".join(f"after {remedy.slug}, " for remedy in arm.treatment[:-1])
     return Trial(
         arm=arm.name,
         remedy=None if own is None else own.slug,
@@ -165,7 +166,7 @@ def trial_of(
         gain=decision.gain,
         gain_at_equal_cost=gain_at_equal_cost,
         verdict=decision.verdict,
-        because=decision.because,
+        because=before + decision.because,
         undecided=decision.undecided,
         curves=tuple(run.curve for run in runs),
         treatment=arm.treatment,

@@ -65,7 +65,7 @@ def prescription_of(won: Sequence[Trial]) -> Prescription | None:
 
 
 def _shown(won: Sequence[Trial]) -> Trial:
-    """The first of the winners that showed it by itself: one that masks another's gain only shows on top of it."""
+    """The first of the winners that was better: of two faults that mask each other, the second, on top of the first."""
     return next((trial for trial in won if trial.verdict == "better"), won[0])
 
 
@@ -120,6 +120,8 @@ def _cured(
     proofs: Sequence[Proof],
 ) -> Diagnosis:
     steps = ", then ".join(trial.treatment[-1].says() for trial in won)
+    shown = _shown(won)
+    together = " and ".join(remedy.slug for remedy in shown.treatment)
     doubts = []
     if not finding.signal:
         doubts.append("without a signal of its own")
@@ -135,9 +137,9 @@ def _cured(
         cause=finding.cause,
         confidence=PROVED if proved else 0.5 if doubted else _of_signal(finding),
         proof="proved" if proved else "works-unproved" if doubted else "likely",
-        summary=f"{_sentence(finding)} What helps: {steps}. In the trial, {_shown(won).because}.",
+        summary=f"{_sentence(finding)} What helps: {steps}. In the trial, {shown.because}.",
         candidates=candidates,
-        decided_by=", ".join((f"a trial of {won[0].remedy} under {len(won[0].per_seed)} data orders", *doubts)),
+        decided_by=", ".join((f"a trial of {together} under {len(shown.per_seed)} data orders", *doubts)),
         proofs=tuple(proofs),
     )
 

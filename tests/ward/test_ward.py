@@ -1,7 +1,8 @@
 """Some of the ward in every test run: a case for each cause, and one for every second way of being healthy.
 
 All are of the calibration part and on hosts that are fast. The floors say what has been reached, so that a change
-which loses it is noticed; they are no figures to report, which ``unstuck ward`` makes of all cases.
+which loses it is noticed; one case is left for a machine that rounds otherwise. They are no figures to report, which
+``unstuck ward`` makes of all cases.
 """
 
 from __future__ import annotations
@@ -22,13 +23,13 @@ from unstuck.ward.scores import Diagnosed
 
 FAST_HOSTS = ("perceptron", "autoencoder")
 
-WRONG = 12
-"""Faults, at most, whose cause is not named first."""
+WRONG = 4
+"""Faults of 18, at most, whose cause is not named first."""
 
-MISSED = 10
+MISSED = 2
 """Faults, at most, whose cause is not among the first two."""
 
-FALSE_ALARMS = 3
+FALSE_ALARMS = 0
 """Healthy trainings, at most, in which a fault is named."""
 
 
