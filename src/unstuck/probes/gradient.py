@@ -48,7 +48,7 @@ class GradientReading(Reading):
     decay_over_rest: float | None = quantity(
         "",
         "what weight decay adds to an update by this gradient, over all the rest of it, as lengths; 0 where there is "
-        "no decay, none where the optimizer's rule is not known",
+        "no decay, none where the optimizer's rule is not known or the model is sharded",
     )
     layers: tuple[tuple[str, float], ...] = ()
     """(parameter, gradient norm), in the model's order."""
@@ -139,9 +139,11 @@ def _decay_over_rest(view: View) -> float | None:
 
     Whether the decay goes through the gradient, momentum and σ, or by them, is thereby accounted for.
     """
-    branch = view.problem.branch()
-    if weight_decay(branch.optimizer) == 0:
+    if weight_decay(view.problem.optimizer) == 0:
         return 0.0
+    if view.problem.sharded:
+        return None  # no process has the whole of it, nor a second copy
+    branch = view.problem.branch()
     named = {name: p for name, p in branch.model.named_parameters() if p.requires_grad}
     made: list[Point] = []
     for factor in (1.0, 0.0):
