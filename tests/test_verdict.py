@@ -258,6 +258,15 @@ class TestVerdict:
         assert found.decided_by.endswith("without a signal of its own")
         assert diagnosis([HIGH], [trial(), cure], [cure], stuck=True, proofs=proofs).proof == "proved"
 
+    def test_a_certain_sign_that_is_not_acted_on_is_told(self) -> None:
+        cure = trial(NORMALIZE, 0.2)
+        findings = [finding("unnormalized-inputs", 0.9, certain=True), finding("loss-mismatch", 0.9, certain=True)]
+        assert diagnosis(findings, [trial(), cure], [cure]).summary.endswith(
+            "look all the same: a sign of loss-mismatch."
+        )
+        alone = diagnosis(findings[:1], [trial(), cure], [cure])
+        assert "all the same" not in alone.summary
+
     def test_a_stronger_signal_makes_it_surer(self) -> None:
         cure = trial(LOWER, 0.2)
         weak = finding("learning-rate-too-high", 0.55)

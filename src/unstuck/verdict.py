@@ -89,7 +89,9 @@ def verdict_of(
     nearest = tuple(finding.cause for finding in ranked[:2])
     candidates = tuple(finding.cause for finding in ranked if finding.signal)
     if won:
-        return _cured(next(f for f in findings if f.cause == won[0].cause), trials, won, candidates, proofs)
+        treated = {trial.cause for trial in won}
+        facts = _facts([finding for finding in ranked if finding.cause not in treated])
+        return _cured(next(f for f in findings if f.cause == won[0].cause), trials, won, candidates, proofs, facts)
     if not finished:
         return Diagnosis(
             cause=UNKNOWN,
@@ -118,6 +120,7 @@ def _cured(
     won: Sequence[Trial],
     candidates: tuple[str, ...],
     proofs: Sequence[Proof],
+    facts: str,
 ) -> Diagnosis:
     steps = ", then ".join(trial.treatment[-1].says() for trial in won)
     shown = _shown(won)
@@ -137,7 +140,7 @@ def _cured(
         cause=finding.cause,
         confidence=PROVED if proved else 0.5 if doubted else _of_signal(finding),
         proof="proved" if proved else "works-unproved" if doubted else "likely",
-        summary=f"{_sentence(finding)} What helps: {steps}. In the trial, {shown.because}.",
+        summary=f"{_sentence(finding)} What helps: {steps}. In the trial, {shown.because}.{facts}",
         candidates=candidates,
         decided_by=", ".join((f"a trial of {together} under {len(shown.per_seed)} data orders", *doubts)),
         proofs=tuple(proofs),
@@ -192,9 +195,7 @@ def _healthy(
     tried, undecided = _tried(trials), _undecided(trials)
     outcome = f"trying {', '.join(tried)} gained nothing beyond doubt" if tried else "no remedy was tried"
     advice = f" There were signs of {' and '.join(signs)}, but {outcome}.{undecided}"
-    facts = [finding for finding in findings if finding.signal and finding.judgement.certain]
-    if facts and facts[0].judgement.evidence:
-        advice += f" Worth a look all the same: {facts[0].judgement.evidence[0].says}."
+    advice += _facts(findings)
     decided_by = "the readings: the training is not stuck" if signs else "the readings: no cause shows a signal"
     if tried:
         decided_by = "trials whose gains could not be told from noise" if undecided else "trials that gained nothing"
@@ -228,6 +229,13 @@ def _unknown(
         candidates=candidates,
         decided_by="the evidence does not decide",
     )
+
+
+def _facts(findings: Sequence[Finding]) -> str:
+    """A sentence about the first certain sign that is not acted on; empty where there is none."""
+    certain = [finding for finding in findings if finding.signal and finding.judgement.certain]
+    says = [evidence.says for finding in certain for evidence in finding.judgement.evidence[:1]]
+    return f" Worth a look all the same: {says[0]}." if says else ""
 
 
 def _tried(trials: Sequence[Trial]) -> list[str]:

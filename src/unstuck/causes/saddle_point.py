@@ -84,8 +84,18 @@ def _near_the_origin(curvature: SpectrumReading, ways: EscapeReading) -> bool:
 
 
 def _evidence(slope: GradientReading, curvature: SpectrumReading, ways: EscapeReading) -> tuple[Evidence, ...]:
+    """What decided it first: units that are alike, or else the gradient and the curvature."""
     ratio = curvature.minimum_ratio
-    return (
+    alike = Evidence(
+        reading="escape",
+        update=ways.update,
+        value=ways.perturbed_drop,
+        unit="loss",
+        expected=f"about {ways.gradient_drop:.2g}",
+        says=f"{ways.symmetric:.0%} of the units have the weights and the gradient of another one; with the symmetry "
+        f"broken the loss falls by {ways.perturbed_drop:.3g}",
+    )
+    others = (
         Evidence(
             reading="gradient",
             update=slope.update,
@@ -122,16 +132,8 @@ def _evidence(slope: GradientReading, curvature: SpectrumReading, ways: EscapeRe
             says=f"along the most negative curvature the loss falls by {ways.curvature_drop:.3g}, "
             f"along the gradient by {ways.gradient_drop:.2g}",
         ),
-        Evidence(
-            reading="escape",
-            update=ways.update,
-            value=ways.perturbed_drop,
-            unit="loss",
-            expected=f"about {ways.gradient_drop:.2g}",
-            says=f"with the symmetry broken it falls by {ways.perturbed_drop:.3g}; "
-            f"{ways.symmetric:.0%} of the units have the weights and the gradient of another one",
-        ),
     )
+    return (alike, *others) if ways.symmetric > MOST else (*others, alike)
 
 
 SADDLE_POINT = Cause(
