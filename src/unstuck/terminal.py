@@ -268,5 +268,5 @@ def _indented(console: Console, text: str) -> None:
 def _table(*justified: Literal["left", "right"]) -> Table:
     table = Table.grid(padding=(0, 2, 0, 0))
     for justify in justified:
-        table.add_column(justify=justify)
+        table.add_column(justify=justify, overflow="fold")  # a path that is cut off can be neither read nor copied
     return table
