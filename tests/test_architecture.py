@@ -16,7 +16,10 @@ SOURCE = ROOT / "src"
 
 # Imports go down this table. Inside a layer a module may import what stands to its left.
 LAYERS = (
-    ("errors", "progress", "budget", "vector", "numerics", "database", "ledger", "executor", "driver"),
+    (
+        *("errors", "progress", "budget", "fingerprint", "vector", "numerics"),
+        *("database", "ledger", "executor", "driver"),
+    ),
     (
         *(
             "untouched",
@@ -32,7 +35,7 @@ LAYERS = (
             "problem",
         ),
         *("check", "target", "measures", "walk", "directions", "landscape"),
-        *("device", "accuracy", "plot", "methods", "passes", "surgery", "classifier"),
+        *("device", "accuracy", "plot", "methods", "passes", "surgery", "classifier", "datasets"),
     ),
     ("fleet_network", "fleet", "view", "reading", "remedy", "cause"),
     ("probes", "specimens"),
@@ -44,7 +47,7 @@ LAYERS = (
         *("recipe", "treatment", "checkpoint", "course", "resuming", "training"),
         "watch",
     ),
-    ("integrations", "study", "studies", "ward"),
+    ("integrations", "study", "studies", "studying", "ward"),
     ("__init__", "terminal", "delivery", "launch", "commands", "cli", "__main__"),
 )
 LEVEL = {entry: number for number, layer in enumerate(LAYERS) for entry in layer}
@@ -54,6 +57,7 @@ STRANGERS = {  # would be downwards, and is refused all the same
     "specimens": ("probes",),  # a specimen is a problem; it is measured by others
     "page": ("probes", "causes", "remedies"),  # lays out what it is given, and knows none by name
     "report": ("probes", "causes", "remedies"),
+    "study": ("probes", "causes", "remedies"),
 }
 WITHOUT_TORCH = ("database", "ledger", "executor", "driver")  # the driver of a cluster needs no torch
 

@@ -38,7 +38,7 @@ REPORTS = {
 CASES: dict[tuple[str, ...], tuple[str, ...]] = {
     # the target
     ("diagnose", "missing.py:f"): ("'missing.py:f'", "there is no file missing.py", "give a path"),
-    ("diagnose", "targets.py:missing"): ("targets.py has no 'missing'", "callable there: ", "good"),
+    ("diagnose", "targets.py:missing"): ("targets.py has no 'missing'", "it has: ", "good"),
     ("diagnose", "targets.py"): ("'targets.py'", "write path/to/file.py:function"),
     ("diagnose", "no_such_module:f"): ("there is no module 'no_such_module'", "install it"),
     ("diagnose", "targets.py:constant"): ("'constant' is a int", "must be a function"),

@@ -113,9 +113,9 @@ def test_a_cluster_whose_package_is_missing(monkeypatch: pytest.MonkeyPatch, on:
     assert str(raised.value) == line
 
 
-@pytest.mark.parametrize("on", ["", "dask", "dask://", "slurm", "tcp://10.0.0.1:8786"])
+@pytest.mark.parametrize("on", ["", "dask://", "slurm", "tcp://10.0.0.1:8786"])
 def test_a_place_that_is_none(on: str) -> None:
-    with pytest.raises(InputError, match="give local, dask://HOST:PORT or ray"):
+    with pytest.raises(InputError, match="give local, dask, dask://HOST:PORT or ray"):
         workers(on)
 
 

@@ -288,3 +288,19 @@ def growing() -> Build:
         return nn.Sequential(nn.Linear(FEATURES, width), nn.Linear(width, CLASSES)).double()
 
     return build
+
+
+def test_what_is_kept_on_the_way_is_where_a_shorter_training_ends() -> None:
+    members = [member for member, _ in MIXED]
+    long = train_fleet(perceptron(), cross_entropy, *table(), members, UPDATES, keep=(0, 25, UPDATES))
+    short = train(perceptron(), [member for member, _ in MIXED], 25)
+    assert torch.equal(long.at(25).parameters, short.parameters)
+    assert torch.equal(long.at(25).outputs(table()[0]), short.outputs(table()[0]))
+    assert torch.equal(long.at(UPDATES).parameters, long.parameters)
+
+
+def test_of_a_member_that_diverged_only_what_was_finite_is_kept() -> None:
+    members = [Member(rule=gradient_descent(rate), batch_size=8, loss=squared_error) for rate in (1e-3, 100.0)]
+    fleet = train_fleet(perceptron(nn.Identity), cross_entropy, *table(), members, 300, keep=(0, 300))
+    assert fleet.at(0).parameters.isfinite().all()
+    assert fleet.at(300).parameters.isfinite().all(1).tolist() == [True, False]

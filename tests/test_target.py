@@ -124,7 +124,7 @@ def test_fresh_calls_the_target_again(folder: Path) -> None:
         ("missing.py:mapping", r"there is no file missing.py; give a path from .*"),
         ("missing:mapping", "there is no module 'missing'; run from the folder that holds it or install it"),
         ("missing.inner:mapping", "there is no module 'missing'"),
-        ("good.py:maping", r"good.py has no 'maping'; callable there: Targets, broken, .*mapping.*"),
+        ("good.py:maping", r"good.py has no 'maping'; it has: Targets, broken, .*mapping.*"),
         ("good.py:Targets.outside", "has no 'Targets.outside'"),
         ("good.py:number", "'number' is a int; it must be a function without arguments"),
         ("good.py:broken", r"the function raised KeyError: 'nothing' \(good.py, line 29\)"),

@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from unstuck.budget import DEFAULT_UPDATES, PROVING_UPDATES
+from unstuck.commands import study as studies
 from unstuck.commands import ward as wards
 from unstuck.commands.options import JsonFile, OnDevice, Out, Quiet, Seed, Target, TargetOrBuiltIn, examples
 from unstuck.commands.train import EXAMPLES, train
@@ -165,6 +166,7 @@ def measure(
 
 
 app.command(epilog=EXAMPLES)(train)
+app.command(epilog=studies.EXAMPLES)(studies.study)
 app.command(epilog=wards.EXAMPLES)(wards.ward)
 
 
@@ -178,13 +180,20 @@ def render(
 
     document = report.read_document(run)
     try:
-        page = report.draw_page(document, run if run.is_dir() else run.parent)
+        folder = run if run.is_dir() else run.parent
+        page = _drawn_studies(document, folder) if "studies" in document else report.draw_page(document, folder)
     except OSError as error:
         raise InputError(f"{run}: the page cannot be written there ({error.strerror})") from error
     if json_file is not None:
         write_json(document, json_file)
     if json_file != STANDARD_OUTPUT:
         typer.echo(page)
+
+
+def _drawn_studies(document: dict[str, Any], folder: Path) -> Path:
+    from unstuck.studying import gallery
+
+    return gallery.write_pages(document["studies"], folder)
 
 
 def run(arguments: list[str]) -> int:

@@ -24,7 +24,7 @@ def place(problem: Problem, device: str) -> Problem:
     Raises:
         InputError: this machine has no such device, or the model cannot live there.
     """
-    there = _available(device)
+    there = torch_device(device)
     if problem.device.type == there.type:
         return problem
     state = problem.optimizer.state_dict()
@@ -47,7 +47,12 @@ def place(problem: Problem, device: str) -> Problem:
     return dataclasses.replace(problem, fresh=fresh_there)
 
 
-def _available(device: str) -> torch.device:
+def torch_device(device: str) -> torch.device:
+    """The device that one of these names means here: ``cpu``, ``cuda``, ``mps`` or ``auto``.
+
+    Raises:
+        InputError: this machine has no such device.
+    """
     present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if device == "auto":
         return torch.device(next(name for name, there in present.items() if there))

@@ -43,9 +43,9 @@ def workers(on: str = "local", jobs: int = 1, threads: int | None = None) -> Wor
     """Who performs runs.
 
     Args:
-        on: ``local``, ``dask://HOST:PORT`` for a scheduler of dask.distributed, or ``ray`` for the cluster that Ray
-            finds, or else one on this machine. These two serve whoever reaches their ports: for networks that are
-            trusted.
+        on: ``local``, ``dask`` for a cluster of dask.distributed on this machine, ``dask://HOST:PORT`` for the
+            scheduler of one that runs, or ``ray`` for the cluster that Ray finds, or else one on this machine. Those
+            that are reached by ports serve whoever reaches these: for networks that are trusted.
         jobs: runs at once; a single one is performed in this process where it is local.
         threads: of torch in each run, by default its share of this machine's cores, and one on a cluster. A number
             gives the same results to the last bit wherever and however many runs go on at once.
@@ -57,18 +57,20 @@ def workers(on: str = "local", jobs: int = 1, threads: int | None = None) -> Wor
         raise InputError(f"`jobs` and `threads` must be 1 or more; got {jobs} and {threads}")
     if on == "local":
         opened = Here if jobs == 1 else partial(processes, jobs)
-        return Workers(open=opened, at_once=jobs, threads=threads or max(1, _cores() // jobs))
-    if on.startswith("dask://") and on != "dask://":
+        return Workers(open=opened, at_once=jobs, threads=threads or max(1, cores() // jobs))
+    if on == "dask":
+        opened = partial(_on_dask_here, _package("distributed", extra="dask"), jobs)
+    elif on.startswith("dask://") and on != "dask://":
         distributed = _package("distributed", extra="dask")
         opened = partial(_on_dask, distributed, on.removeprefix("dask://"))
     elif on == "ray":
         opened = partial(_on_ray, _package("ray", extra="ray"))
     else:
-        raise InputError(f"runs cannot be performed on {on!r}; give local, dask://HOST:PORT or ray")
+        raise InputError(f"runs cannot be performed on {on!r}; give local, dask, dask://HOST:PORT or ray")
     return Workers(open=opened, at_once=jobs, threads=threads or 1)
 
 
-def _cores() -> int:
+def cores() -> int:
     """Those that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -137,6 +139,18 @@ def _on_dask(distributed: Any, address: str) -> Iterator[Executor]:
             yield executor
         finally:
             executor.shutdown(wait=False)  # cancels what still runs
+
+
+@contextmanager
+def _on_dask_here(distributed: Any, count: int) -> Iterator[Executor]:
+    """On a cluster of ``count`` worker processes of this machine, which nobody else reaches."""
+    with (
+        distributed.LocalCluster(
+            n_workers=count, threads_per_worker=1, processes=True, dashboard_address=None, host="127.0.0.1"
+        ) as cluster,
+        _on_dask(distributed, cluster.scheduler_address.removeprefix("tcp://")) as executor,
+    ):
+        yield executor
 
 
 @contextmanager

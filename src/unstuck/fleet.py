@@ -9,8 +9,8 @@ Lecture chapters 2 and 3.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import torch
@@ -78,16 +78,23 @@ class Fleet:
         parameters: the trained parameters, shape (K, n); NaN where a member diverged.
         others: running statistics and other buffers, and parameters that are not trained, by name, shape (K, ...).
         losses: of each member's batch just before each update, shape (K, updates); NaN from where it diverged on.
-        diverged: the first update at which a member's loss, or what it led to, was not finite; None where all were.
+        kept: by the number of updates made until then, the parameters as they were, shape (K, n), and all else by name.
         network: the model as a function of a row of ``parameters``.
+        diverged: the first update at which a member's loss, or what it led to, was not finite; None where all were.
     """
 
     members: tuple[Member, ...]
     parameters: Tensor
     others: Named
     losses: Tensor
-    diverged: tuple[int | None, ...]
+    kept: Mapping[int, tuple[Tensor, Named]] = field(repr=False)
     network: Network = field(repr=False)
+    diverged: tuple[int | None, ...] = ()
+
+    def at(self, updates: int) -> Fleet:
+        """The fleet as it was after so many updates, one of those that were kept."""
+        parameters, others = self.kept[updates]
+        return replace(self, parameters=parameters, others=others)
 
     def state(self, member: int) -> Named:
         """A member's parameters and buffers by name: a state dict for a model that is built alike."""
@@ -122,6 +129,8 @@ def train_fleet(
     targets: Tensor,
     members: Sequence[Member],
     updates: int,
+    *,
+    keep: Collection[int] = (),
 ) -> Fleet:
     """Train every member for a number of updates on batches of its own; each gets what it would get alone.
 
@@ -137,6 +146,7 @@ def train_fleet(
         targets: of all samples, shape (samples, ...).
         members: the settings.
         updates: how many.
+        keep: numbers of updates after which everything is kept as it is then.
 
     Raises:
         InputError: sizes do not fit, models are not built alike, or the loss is not one of samples.
@@ -154,16 +164,32 @@ def train_fleet(
         network = network.training_only(frozenset[str]().union(*(rehearsal.reached for rehearsal in rehearsals)))
         rows, others = _built(network, build, members)
         losses = rows.new_full((len(members), updates), torch.nan)
+        kept = {at: (rows.clone(), _copied(others)) for at in sorted(keep)}
         for crew, rehearsal in zip(crews, rehearsals, strict=True):
             course = _Course(network=network, loss=crew.loss, inputs=inputs, targets=targets, seeded=rehearsal.random)
             for group in _groups(crew, members, network.size, rehearsal):
                 at = group if len(group) > 1 else group[0]
                 part, rest = rows[at].clone(), {name: tensor[at].clone() for name, tensor in others.items()}
-                losses[at] = _walk(course, [members[k] for k in group], part, rest, updates)
-                rows[at] = part
-                for name, tensor in rest.items():
-                    others[name][at] = tensor
-    return _finished(members, rows, others, losses, network)
+
+                def look(update: int, at: list[int] | int = at, part: Tensor = part, rest: Named = rest) -> None:
+                    if update in kept:
+                        _put(*kept[update], at, part, rest)
+
+                losses[at] = _walk(course, [members[k] for k in group], part, rest, updates, look)
+                _put(rows, others, at, part, rest)
+    fleet = Fleet(members=tuple(members), parameters=rows, others=others, losses=losses, kept=kept, network=network)
+    return _without_what_diverged(fleet)
+
+
+def _copied(named: Named) -> Named:
+    return {name: tensor.clone() for name, tensor in named.items()}
+
+
+def _put(rows: Tensor, others: Named, at: list[int] | int, part: Tensor, rest: Named) -> None:
+    """Put a group's parameters and all else in its places among those of the whole fleet."""
+    rows[at] = part
+    for name, tensor in rest.items():
+        others[name][at] = tensor
 
 
 def _check(inputs: Tensor, targets: Tensor, members: Sequence[Member], updates: int) -> None:
@@ -249,7 +275,14 @@ class _Course:
     seeded: bool
 
 
-def _walk(course: _Course, members: Sequence[Member], rows: Tensor, others: Named, updates: int) -> Tensor:
+def _walk(
+    course: _Course,
+    members: Sequence[Member],
+    rows: Tensor,
+    others: Named,
+    updates: int,
+    look: Callable[[int], None],
+) -> Tensor:
     """Walk a group, or one member alone, in place; gives the losses, shape (k, updates), or (updates,) of one alone.
 
     Args:
@@ -258,6 +291,7 @@ def _walk(course: _Course, members: Sequence[Member], rows: Tensor, others: Name
         rows: trained parameters, shape (k, n), or (n,).
         others: all else by name, shape (k, ...), or (...).
         updates: how many; fewer are made where none has a finite loss.
+        look: called with the number of updates made, before the first and after each.
     """
     together = rows.shape[:-1]
     network = course.network.for_many() if together else course.network
@@ -272,6 +306,7 @@ def _walk(course: _Course, members: Sequence[Member], rows: Tensor, others: Name
     run = vmap(alone) if together else alone
     orders = _orders(members, len(course.inputs), min(updates, LOOK_EVERY))
     losses = rows.new_full((updates, *together), torch.nan)
+    look(0)
     for update in range(updates):
         if update % LOOK_EVERY == 0:
             if update > 0 and not bool(losses[update - 1].isfinite().any()):
@@ -289,6 +324,7 @@ def _walk(course: _Course, members: Sequence[Member], rows: Tensor, others: Name
             piece.copy_(slope)
         losses[update] = found.detach()
         rows, state = step(rule, state, rows, gradient, rate=rates[update])
+        look(update + 1)
     return losses.movedim(0, -1)
 
 
@@ -339,13 +375,13 @@ def _shares(members: Sequence[Member], rows: Tensor) -> tuple[Tensor, ...]:
     return (counted.to(rows.dtype) / own,)
 
 
-def _finished(members: Sequence[Member], rows: Tensor, others: Named, losses: Tensor, network: Network) -> Fleet:
-    """The fleet with what came after a loss or a parameter that was not finite taken out."""
+def _without_what_diverged(fleet: Fleet) -> Fleet:
+    """The fleet with what came after a loss or a parameter that was not finite taken out, in place."""
+    rows, losses, count = fleet.parameters, fleet.losses, fleet.losses.shape[1]
     lasted = losses.isfinite().long().cumprod(1).sum(1)
-    lasted = torch.where(rows.isfinite().all(1), lasted, lasted.clamp_max(losses.shape[1] - 1))
-    losses[torch.arange(losses.shape[1], device=losses.device) >= lasted[:, None]] = torch.nan
-    rows[lasted < losses.shape[1]] = torch.nan
-    diverged = tuple(count if count < losses.shape[1] else None for count in lasted.tolist())
-    return Fleet(
-        members=tuple(members), parameters=rows, others=others, losses=losses, diverged=diverged, network=network
-    )
+    lasted = torch.where(rows.isfinite().all(1), lasted, lasted.clamp_max(count - 1))
+    losses[torch.arange(count, device=losses.device) >= lasted[:, None]] = torch.nan
+    rows[lasted < count] = torch.nan
+    for updates, (parameters, _) in fleet.kept.items():
+        parameters[lasted < updates] = torch.nan
+    return replace(fleet, diverged=tuple(updates if updates < count else None for updates in lasted.tolist()))

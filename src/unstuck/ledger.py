@@ -70,6 +70,7 @@ WHERE state = 'running' AND owner = ?
 """
 REOPEN = "UPDATE runs SET state = 'open', tries = 0 WHERE state = 'failed'"
 IN_SHARD = "FROM runs WHERE place % ? = ?"
+CHOSEN = "AND key IN (SELECT key FROM chosen)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,6 +198,7 @@ class Ledger:
         self.clock = clock
         self.owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex}"
         self._database = Database(path, what="ledger", mark=MARK, schema=SCHEMA, table=TABLE, journal=journal)
+        self._among = ""
 
     def __enter__(self) -> Ledger:
         return self
@@ -217,6 +219,17 @@ class Ledger:
         with self._database.writing() as connection:
             return connection.executemany(ENTER, rows).rowcount
 
+    def choose(self, runs: Iterable[Mapping[str, Any]]) -> None:
+        """Enter runs, and see no others from here on: what others left open in this ledger is not this driver's."""
+        listed = list(runs)
+        self.enter(listed)
+        with self._database.writing() as connection:
+            connection.execute("CREATE TEMP TABLE IF NOT EXISTS chosen (key TEXT PRIMARY KEY)")
+            connection.execute("DELETE FROM chosen")
+            keys = {key_of(settings) for settings in listed}
+            connection.executemany("INSERT INTO chosen VALUES (?)", [(key,) for key in keys])
+        self._among = CHOSEN
+
     def claim(self, limit: int = 1, shard: Shard = ALL) -> tuple[Row, ...]:
         """Take up to ``limit`` open runs, after what drivers hold that have fallen silent went back.
 
@@ -226,9 +239,18 @@ class Ledger:
         with self._database.writing() as connection:
             silent = (self.tries, "its driver fell silent", self.owner, now - self.stale)
             connection.execute(f"{PUT_BACK} owner != ? AND heartbeat < ?", silent)
+            self._release_of_the_dead(connection)
             chosen = self._rows(shard, "AND state = 'open' ORDER BY tries DESC, rowid LIMIT ?", limit)
             connection.executemany(TAKE, [(self.owner, now, row.key) for row in chosen])
         return tuple(replace(row, state="running", tries=row.tries + 1, owner=self.owner) for row in chosen)
+
+    def _release_of_the_dead(self, connection: sqlite3.Connection) -> None:
+        """What drivers held that were killed on this machine is open again at once, and was not tried."""
+        running = "SELECT DISTINCT owner FROM runs WHERE state = 'running' AND owner != ?"
+        for (owner,) in connection.execute(running, (self.owner,)).fetchall():
+            host, process, _ = owner.rsplit(":", 2)
+            if host == socket.gethostname() and not _is_alive(int(process)):
+                connection.execute(RELEASE, (owner,))
 
     def finish(self, key: str, result: Any, *, seconds: float, threads: int) -> bool:
         """Keep the result of a run; gives whether it was accepted: it is from the run's present owner alone."""
@@ -249,7 +271,7 @@ class Ledger:
     def reopen(self) -> None:
         """Open all failed runs again, after what made them fail has been seen to."""
         with self._database.writing() as connection:
-            connection.execute(REOPEN)
+            connection.execute(f"{REOPEN} {self._among}")
 
     @contextmanager
     def kept_alive(self) -> Iterator[None]:
@@ -281,15 +303,28 @@ class Ledger:
         """How many runs stand where."""
         with self._database.explained():
             found = self._database.connection.execute(
-                f"SELECT state, COUNT(*) {IN_SHARD} GROUP BY state", (shard.count, shard.number - 1)
+                f"SELECT state, COUNT(*) {IN_SHARD} {self._among} GROUP BY state", (shard.count, shard.number - 1)
             )
             return Counts(**dict(found.fetchall()))
 
     def _rows(self, shard: Shard, further: str, *values: Any) -> tuple[Row, ...]:
         found = self._database.connection.execute(
-            f"SELECT {', '.join(COLUMNS)} {IN_SHARD} {further}", (shard.count, shard.number - 1, *values)
+            f"SELECT {', '.join(COLUMNS)} {IN_SHARD} {self._among} {further}", (shard.count, shard.number - 1, *values)
         )
         return tuple(_row(dict(zip(COLUMNS, columns, strict=True))) for columns in found)
+
+
+def _is_alive(process: int) -> bool:
+    """Whether there is such a process on this machine; where it cannot be asked, there is."""
+    if os.name != "posix":
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _row(columns: dict[str, Any]) -> Row:

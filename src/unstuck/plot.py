@@ -89,6 +89,19 @@ def line(figure: go.Figure, x: Numbers, y: Numbers, *, name: str, role: Role | N
     figure.update_layout(hovermode="x unified")
 
 
+def points(figure: go.Figure, x: Numbers, y: Numbers, *, name: str, role: Role | None = None) -> None:
+    """Add points, in the colour of their role or in the next free one."""
+    colour, _ = _look(figure, role)
+    figure.add_scatter(
+        x=x,
+        y=y,
+        name=name,
+        mode="markers",
+        marker={"color": colour, "size": 7, "opacity": 0.75},
+        hovertemplate="%{x:.4~g}, %{y:.4~g}",
+    )
+
+
 def band(figure: go.Figure, x: Numbers, low: Numbers, high: Numbers, *, name: str, role: Role | None = None) -> None:
     """Shade between `low` and `high`; a line of the same `name` is shown and hidden together with it."""
     edge = {"mode": "lines", "line": {"width": 0}, "legendgroup": name, "showlegend": False}

@@ -29,33 +29,51 @@ def load(target: str) -> Problem:
 
 
 def _function(target: str) -> Callable[[], Any]:
-    where, colon, name = target.rpartition(":")
-    if not colon or not where or not name:
-        raise InputError(f"target {target!r}: write path/to/file.py:function or package.module:function")
-    module = _file(Path(where), target) if where.endswith(".py") else _module(where, target)
-    found: Any = module
-    for part in name.split("."):
-        if not hasattr(found, part):
-            there = ", ".join(sorted(n for n, v in vars(module).items() if callable(v) and not n.startswith("_")))
-            raise InputError(f"target {target!r}: {where} has no {name!r}; callable there: {there or 'nothing'}")
-        found = getattr(found, part)
+    found = find(target, "target", "function", callable)
     if not callable(found):
         raise InputError(
-            f"target {target!r}: {name!r} is a {type(found).__name__}; it must be a function without arguments"
+            f"target {target!r}: {target.rpartition(':')[2]!r} is a {type(found).__name__}; "
+            "it must be a function without arguments"
         )
     function: Callable[[], Any] = found
     return function
 
 
-def _file(path: Path, target: str) -> Any:
+def find(reference: str, what: str, kind: str, wanted: Callable[[Any], bool]) -> Any:
+    """What ``path/to/file.py:NAME`` or ``package.module:NAME`` names.
+
+    Args:
+        reference: the file or module, and the name in it.
+        what: the reference is, as errors call it.
+        kind: of thing that it names, as errors call it.
+        wanted: whether something in the file is of that kind; errors say what there is.
+
+    Raises:
+        InputError: the file, module or name is missing, or running the file raises.
+    """
+    where, colon, name = reference.rpartition(":")
+    told = f"{what} {reference!r}"
+    if not colon or not where or not name:
+        raise InputError(f"{told}: write path/to/file.py:{kind} or package.module:{kind}")
+    module = _file(Path(where), told) if where.endswith(".py") else _module(where, told)
+    found: Any = module
+    for part in name.split("."):
+        if not hasattr(found, part):
+            there = ", ".join(sorted(n for n, v in vars(module).items() if wanted(v) and not n.startswith("_")))
+            raise InputError(f"{told}: {where} has no {name!r}; it has: {there or 'none'}")
+        found = getattr(found, part)
+    return found
+
+
+def _file(path: Path, told: str) -> Any:
     if not path.is_file():
-        raise InputError(f"target {target!r}: there is no file {path}; give a path from {Path.cwd()}")
+        raise InputError(f"{told}: there is no file {path}; give a path from {Path.cwd()}")
     name = path.stem
     if name in sys.modules and getattr(sys.modules[name], "__file__", None) != str(path.resolve()):
         name = f"target_{name}"  # a json.py of the caller's must not take the place of Python's own
     specification = importlib.util.spec_from_file_location(name, path.resolve())
     if specification is None or specification.loader is None:
-        raise InputError(f"target {target!r}: {path} cannot be read as a Python file")
+        raise InputError(f"{told}: {path} cannot be read as a Python file")
     module = importlib.util.module_from_spec(specification)
     # Registered under its name so that classes defined there can be pickled and found again.
     sys.modules[name] = module
@@ -65,21 +83,21 @@ def _file(path: Path, target: str) -> Any:
     try:
         specification.loader.exec_module(module)
     except Exception as error:  # whatever the caller's file raises is the caller's to mend
-        raise InputError(f"target {target!r}: running {path} raised {_told(error)}") from error
+        raise InputError(f"{told}: running {path} raised {_told(error)}") from error
     return module
 
 
-def _module(name: str, target: str) -> Any:
+def _module(name: str, told: str) -> Any:
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         raise InputError(
-            f"target {target!r}: there is no module {error.name!r}; run from the folder that holds it or install it"
+            f"{told}: there is no module {error.name!r}; run from the folder that holds it or install it"
         ) from error
     except Exception as error:  # as above
-        raise InputError(f"target {target!r}: importing {name} raised {_told(error)}") from error
+        raise InputError(f"{told}: importing {name} raised {_told(error)}") from error
 
 
 def _made(function: Callable[[], Any], target: str) -> Problem:

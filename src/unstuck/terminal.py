@@ -16,12 +16,13 @@ from typing import Any, Literal
 from rich.console import Console, Group
 from rich.live import Live
 from rich.padding import Padding
-from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
 from rich.text import Text
 
 from unstuck.page import words
+from unstuck.page.studies import gates_of
 from unstuck.progress import Look, Progress, Watcher, nobody, silent
 
 UPDATES = 1_000
@@ -71,7 +72,8 @@ def watching(*, quiet: bool) -> Iterator[tuple[Progress, Watcher]]:
 def _bar() -> tuple[Bar, Progress]:
     """A progress bar on standard error, and what moves it."""
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
-    bar = Bar(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True)
+    times = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
+    bar = Bar(*columns, *times, console=Console(stderr=True), transient=True)
     task = bar.add_task("loading torch", total=1.0)
     return bar, lambda doing, done: bar.update(task, description=doing, completed=done)
 
@@ -127,6 +129,31 @@ def tell(document: Document, page: Path) -> None:
         _readings(console, document)
     _list(console, "To keep in mind", document["notes"])
     _end(console, document, page)
+
+
+def tell_studies(studies: Sequence[Document], page: Path) -> None:
+    """Write verdicts as text for a person, each with its gates, and where their page is."""
+    console = Console(highlight=False, markup=False, emoji=False)
+    console.width = min(console.width, WIDEST)
+    for study in studies:
+        console.print(Text.assemble((study["name"], "bold"), f": {study['verdict'] or 'not judged'}"))
+        _indented(console, study["claim"])
+        table = _table("left", "right", "left")
+        for gate in gates_of(study):
+            value = words.number(gate["value"]) if "value" in gate else ""
+            table.add_row(gate["outcome"], value, Text(f"{gate['says']} ({gate['inequality']})", style="dim"))
+        console.print(Padding.indent(table, 2))
+        console.print()
+    console.print(Text.assemble("Page: ", (str(page), f"link {page.resolve().as_uri()}")), soft_wrap=True)
+
+
+def list_studies(rows: Sequence[tuple[str, str, str, Document | None]]) -> None:
+    """Write which studies there are: name, claim, time, and what was found last."""
+    console = Console(highlight=False, markup=False, emoji=False)
+    for name, claim, time_taken, last in rows:
+        verdict = "not run yet" if last is None else f"{last['verdict']}{' (quick)' if last['quick'] else ''}"
+        console.print(Text.assemble((name, "bold"), f"  {verdict} · {time_taken}"), soft_wrap=True)
+        _indented(console, claim)
 
 
 def _diagnosis(console: Console, document: Document, page: Path) -> None:

@@ -2,6 +2,7 @@
 
 from unstuck.page.render import render, render_fragment
 from unstuck.page.scores import render_scores
+from unstuck.page.studies import render_gallery, render_study
 from unstuck.page.tables import Table
 
-__all__ = ["Table", "render", "render_fragment", "render_scores"]
+__all__ = ["Table", "render", "render_fragment", "render_gallery", "render_scores", "render_study"]

@@ -8,16 +8,13 @@ which tells what a search at random would have found.
 
 from __future__ import annotations
 
-import hashlib
 import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from functools import cache
-from pathlib import Path
 from typing import Any
 
-from unstuck import causes, probes, remedies
+from unstuck import causes, fingerprint, probes, remedies
 from unstuck.diagnosis import SHORTEST_WINDOW, WINDOW, diagnose
 from unstuck.exam import Record, deep_look, first_look
 from unstuck.prescription import Gain, Prescription
@@ -30,10 +27,11 @@ from unstuck.ward.outcome import Healthy, Twins, measure_of, reached, updates_of
 PERFORM = f"{__name__}:perform"
 """What a driver is asked to have performed."""
 
-FACES = ("cli.py", "commands", "delivery.py", "launch.py", "page", "terminal.py")
-"""Of the package: what no result depends on. Neither does one on the ward's own tables."""
-
-TABLES = ("controls.py", "design.py", "scores.py", "score_tables.py", "score_page.py")
+APART = (
+    *(f"ward/{name}.py" for name in ("controls", "design", "scores", "score_tables", "score_page")),
+    *("datasets", "study", "studies", "studying"),
+)
+"""Of the package: what no result of the ward depends on, its own tables and all that belongs to studies."""
 
 GRID = tuple(2.0**power for power in range(-4, 5))
 """Of rates, as multiples of the tuned one."""
@@ -41,16 +39,9 @@ GRID = tuple(2.0**power for power in range(-4, 5))
 NO_GAIN = Gain(fraction=0.0, interval=(0.0, 0.0), says="not tried")
 
 
-@cache
 def code() -> str:
     """A fingerprint of the package's source: results of other code are other results."""
-    root = Path(__file__).parents[1]
-    digest = hashlib.sha256()
-    for path in sorted(root.rglob("*.py")):
-        place = path.relative_to(root)
-        if place.parts[0] not in FACES and not (place.parts[0] == "ward" and place.name in TABLES):
-            digest.update(place.as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
-    return digest.hexdigest()[:16]
+    return fingerprint.code(APART)
 
 
 def settings_of(kind: str, case: Case, **more: Any) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""Studies at work: which there are, one run of one, the verdicts, and their pages."""
