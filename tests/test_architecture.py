@@ -47,7 +47,7 @@ LAYERS = (
         *("recipe", "treatment", "checkpoint", "course", "resuming", "training"),
         "watch",
     ),
-    ("integrations", "study", "studies", "studying", "ward"),
+    ("integrations", "study", "studies", "lecture", "studying", "ward"),
     ("__init__", "terminal", "delivery", "launch", "commands", "cli", "__main__"),
 )
 LEVEL = {entry: number for number, layer in enumerate(LAYERS) for entry in layer}

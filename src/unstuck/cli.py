@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from unstuck.budget import DEFAULT_UPDATES, PROVING_UPDATES
+from unstuck.commands import lecture as lectures
 from unstuck.commands import study as studies
 from unstuck.commands import ward as wards
 from unstuck.commands.options import JsonFile, OnDevice, Out, Quiet, Seed, Target, TargetOrBuiltIn, examples
@@ -167,6 +168,7 @@ def measure(
 
 app.command(epilog=EXAMPLES)(train)
 app.command(epilog=studies.EXAMPLES)(studies.study)
+app.command(epilog=lectures.EXAMPLES)(lectures.lecture)
 app.command(epilog=wards.EXAMPLES)(wards.ward)
 
 

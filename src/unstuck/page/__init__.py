@@ -1,8 +1,19 @@
 """How a report looks: one offline page, for a file and a notebook. It knows types, no plug-in by name."""
 
+from unstuck.page.lecture import Part, Told, render_lecture
 from unstuck.page.render import render, render_fragment
 from unstuck.page.scores import render_scores
 from unstuck.page.studies import render_gallery, render_study
 from unstuck.page.tables import Table
 
-__all__ = ["Table", "render", "render_fragment", "render_gallery", "render_scores", "render_study"]
+__all__ = [
+    "Part",
+    "Table",
+    "Told",
+    "render",
+    "render_fragment",
+    "render_gallery",
+    "render_lecture",
+    "render_scores",
+    "render_study",
+]

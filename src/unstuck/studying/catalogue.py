@@ -14,7 +14,7 @@ from unstuck.target import find
 
 BUILT_IN = {study.name: study for study in studies.ALL}
 
-APART = ("ward", "studying", "study/gate.py")
+APART = ("ward", "studying", "lecture", "study/gate.py")
 """Of the package: what no run of a study depends on. Neither does one on the other studies."""
 
 

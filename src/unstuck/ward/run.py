@@ -29,7 +29,7 @@ PERFORM = f"{__name__}:perform"
 
 APART = (
     *(f"ward/{name}.py" for name in ("controls", "design", "scores", "score_tables", "score_page")),
-    *("datasets", "study", "studies", "studying"),
+    *("datasets", "lecture", "study", "studies", "studying"),
 )
 """Of the package: what no result of the ward depends on, its own tables and all that belongs to studies."""
 

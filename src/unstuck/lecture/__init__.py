@@ -1,0 +1,8 @@
+"""Hung-yi Lee, *Machine Learning* 2021, "What to do when a network fails to train": its claims in its own order."""
+
+from unstuck.lecture.chapter import LANGUAGES, Chapter, Language, Line, Text
+from unstuck.lecture.critical_points import CHAPTER as CRITICAL_POINTS
+
+CHAPTERS: tuple[Chapter, ...] = (CRITICAL_POINTS,)
+
+__all__ = ["CHAPTERS", "LANGUAGES", "Chapter", "Language", "Line", "Text"]
