@@ -31,6 +31,13 @@ def logged(settings: Settings) -> dict[str, Any]:
     return square(settings)
 
 
+def logged_slowly(settings: Settings) -> dict[str, Any]:
+    """The same after some hundredths of a second of work, in which its process may be killed."""
+    for number in range(500_000):
+        number * number
+    return logged(settings)
+
+
 def meeting(settings: Settings) -> dict[str, Any]:
     """Goes on once another run is here as well."""
     MEETING.wait()
@@ -91,4 +98,4 @@ def _die() -> None:
 
 if __name__ == "__main__":
     with Ledger(Path(sys.argv[1])) as ledger:
-        drive(ledger, "tests.runs:gated", workers(jobs=2))
+        drive(ledger, sys.argv[2], workers(jobs=2))
