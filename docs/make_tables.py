@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from unstuck import causes, methods, probes, remedies, surgery
+from unstuck import causes, methods, probes, remedies, studies, surgery
 
 ROOT = Path(__file__).resolve().parents[1]
 START, END = "<!-- lecture table: made by docs/make_tables.py -->", "<!-- end of lecture table -->"
@@ -39,34 +39,16 @@ WORDS = {
 }
 
 PLANNED = {
-    "probes": {
-        1: ("density", "trace", "sharpness", "landscape"),
-        2: ("anatomy", "noise", "batch-time"),
-        5: ("activations", "modes"),
-        0: ("layers", "order", "generalization"),
-    },
-    "causes": {
-        1: ("local-minimum",),
-        2: ("gradient-noise", "batch-too-large"),
-        3: ("ill-conditioned", "unstable-start"),
-        5: ("vanishing-gradient", "exploding-gradient", "dead-units", "train-eval-mismatch"),
-        0: ("no-signal", "overfitting", "over-regularized", "unshuffled-data"),
-    },
-    "remedies": {
-        2: ("larger-batch", "smaller-batch", "layerwise-scaling", "weight-averaging"),
-        3: ("adaptive-optimizer", "warm-up", "scale-rate-with-warm-up"),
-        5: ("add-normalization", "recalibrate-batch-norm"),
-        0: ("regularize", "early-stop", "reduce-regularization", "shuffle"),
-    },
-    "studies": {
-        1: ("critical-point", "minimum-ratio", "saddles-and-index", "spectrum-during-training", "loss-landscape"),
-        2: ("batch-time", "batch-accuracy", "sharp-minima", "critical-batch", "large-batch", "momentum"),
-        3: ("learning-rate studies",),
-        4: ("loss studies",),
-        5: ("normalization studies",),
-    },
+    1: ("critical-point", "minimum-ratio", "saddles-and-index", "spectrum-during-training", "loss-landscape"),
+    2: ("batch-time", "batch-accuracy", "sharp-minima", "critical-batch", "large-batch", "momentum", "gradient-norm"),
+    3: ("valley", "edge-of-stability", "adaptive-rates", "schedules", "warm-up", "optimizers"),
+    4: ("loss-surface",),
+    5: (
+        *("feature-normalization", "batch-normalization", "batch-normalization-cnn", "covariate-shift"),
+        "normalizations",
+    ),
 }
-"""The fixed vocabulary that the design names; what is registered is taken out of it by name."""
+"""The studies that there are to be; what is registered is taken out by name."""
 
 COMMANDS = {
     "methods": "`unstuck train TARGET --help`",
@@ -110,18 +92,22 @@ def rows(language: str) -> Iterable[str]:
     yield "| --- | --- | --- | --- |"
     parts = built()
     for chapter, names in CHAPTERS.items():
-        studies = ", ".join(PLANNED["studies"].get(chapter, ()))
-        study = f"{not_yet}: {studies}" if studies else "—"
+        study = studies_of(chapter, not_yet)
         title = names[language == "zh"]
         for kind, command in COMMANDS.items():
-            have = parts[kind].get(chapter, [])
-            missing = [n for n in PLANNED.get(kind, {}).get(chapter, ()) if n not in {name for name, _ in have}]
-            modules = ", ".join(f"[{name}]({module})" for name, module in have)
-            waiting = f"{not_yet}: {', '.join(missing)}" if missing else ""
-            if modules or waiting:
-                cell = "; ".join(part for part in (modules, waiting) if part)
-                yield f"| {title} | {command} | {cell} | {study} |"
+            modules = ", ".join(f"[{name}]({module})" for name, module in parts[kind].get(chapter, []))
+            if modules:
+                yield f"| {title} | {command} | {modules} | {study} |"
                 title, study = "", ""
+
+
+def studies_of(chapter: int, not_yet: str) -> str:
+    """The studies of a chapter, and those that are still to come."""
+    have = [study.name for study in studies.ALL if study.chapter == chapter]
+    links = [f"[{name}](src/unstuck/studies/{name.replace('-', '_')}.py)" for name in have]
+    missing = [name for name in PLANNED.get(chapter, ()) if name not in {study.name for study in studies.ALL}]
+    waiting = [f"{not_yet}: {', '.join(missing)}"] if missing else []
+    return "; ".join([*([", ".join(links)] if links else []), *waiting]) or "—"
 
 
 def with_table(text: str, language: str) -> str:
