@@ -129,6 +129,7 @@ STEP = StepReading(
     sharpness=Estimate(4.0, 0.01),
     limit=20.0,
     sharpness_over_limit=0.2,
+    ringing=0.0,
 )
 
 ESCAPE = EscapeReading(

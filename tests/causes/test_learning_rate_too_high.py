@@ -9,9 +9,11 @@ import pytest
 from tests.readings import DIRECTION, GRADIENT, OUTPUTS, STEP, finding, only
 
 from unstuck.causes.learning_rate_too_high import (
+    CLIMB,
     FAR_OVER,
     LEARNING_RATE_TOO_HIGH,
     LONG_ENOUGH,
+    RINGS,
     STRIDE,
     TURNING_BACK,
 )
@@ -112,6 +114,26 @@ def test_a_training_that_has_arrived_stands_still_as_well() -> None:
     assert not finding(LEARNING_RATE_TOO_HIGH, TOO_LONG, BOUNCES).signal
     later = (replace(TOO_LONG, update=100), replace(GRADIENT, update=100))
     assert finding(LEARNING_RATE_TOO_HIGH, TOO_LONG, BOUNCES, UNLEARNED, arrived, *later).signal
+
+
+@pytest.mark.parametrize(("times", "error", "signal"), [(1.1, 0.0, True), (0.9, 0.0, False), (1.1, 0.2, False)])
+def test_a_training_that_had_learned_does_not_climb(times: float, error: float, signal: bool) -> None:
+    """Where it stays, too long a step may be one made of noise."""
+    climbed = replace(OUTPUTS, update=100, loss=Estimate((1 + times * CLIMB) * 0.7, error))
+    before = replace(OUTPUTS, update=0, loss=Estimate(0.7, 0.0))
+    assert finding(LEARNING_RATE_TOO_HIGH, TOO_LONG, BOUNCES, before, climbed).signal is signal
+    assert not finding(LEARNING_RATE_TOO_HIGH, STEP, BOUNCES, before, climbed).signal
+
+
+def test_momentum_that_swings_for_long_is_acted_on_where_it_has_its_length() -> None:
+    swings = replace(STEP, update=100, momentum=0.999, ringing=2 * RINGS)
+    found = finding(LEARNING_RATE_TOO_HIGH, STEP, swings, DIRECTION)
+    assert found.signal
+    assert found.judgement.from_update == 100
+    assert "with momentum 0.999 the walk swings 20 times to and fro" in found.judgement.evidence[0].says
+    assert not finding(LEARNING_RATE_TOO_HIGH, STEP, replace(swings, ringing=RINGS / 2), DIRECTION).signal
+    early = (replace(swings, update=0), replace(STEP, update=100))
+    assert not finding(LEARNING_RATE_TOO_HIGH, *early, DIRECTION).signal
 
 
 def test_the_worst_excess_is_told_first() -> None:

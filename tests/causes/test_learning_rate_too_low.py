@@ -60,6 +60,15 @@ def test_the_last_look_counts() -> None:
     assert finding(LEARNING_RATE_TOO_LOW, STEP, replace(SHORT_STEPS, update=100)).signal
 
 
+def test_the_first_look_counts_where_the_rule_has_its_state() -> None:
+    """As under a schedule that has all but ended: the walk leads where the gradient drowns in noise."""
+    later = (replace(SHORT_STEPS, optimizer="Adam", update=100), replace(BELOW_NOISE, update=100))
+    begun = replace(SHORT_STEPS, optimizer="Adam")
+    assert finding(LEARNING_RATE_TOO_LOW, begun, GRADIENT, *later).signal
+    fresh = replace(begun, sharpness=None, limit=None, sharpness_over_limit=None)
+    assert not finding(LEARNING_RATE_TOO_LOW, fresh, GRADIENT, *later).signal
+
+
 def test_the_gradient_is_that_of_the_same_look() -> None:
     vanished = replace(GRADIENT, update=100, norm=1e-9)
     assert not finding(LEARNING_RATE_TOO_LOW, replace(SHORT_STEPS, update=100), GRADIENT, vanished).signal

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -69,3 +71,33 @@ def test_stability_limits_hold(name: str) -> None:
 def test_there_is_none_for_a_rate_of_zero_or_an_unknown_rule() -> None:
     assert stability_limit(torch.optim.SGD([torch.zeros(1)], lr=0.0)) is None
     assert stability_limit(torch.optim.Rprop([torch.zeros(1)], lr=0.1)) is None
+
+
+@pytest.mark.parametrize("name", ["heavy ball", "Adam"])
+def test_it_rings_as_often_as_it_crosses_zero(name: str) -> None:
+    """Two crossings of zero are a swing; after 19 updates, 2/|ln 0.9|, the swing of β = 0.9 has fallen by e."""
+    share, updates = 0.2, 190
+    problem = at_the_limit(RULES[name], share).branch()
+    (parameter,) = problem.model.parameters()
+    walked = []
+    for _ in range(updates):
+        walk(problem, 1)
+        walked.append(float(parameter.detach()))
+    crossings = sum(before * after < 0 for before, after in pairwise(walked))
+    limit = stability_limit(problem.optimizer)
+    assert limit is not None
+    assert crossings / 2 == pytest.approx(limit.ringing(share) * updates * abs(math.log(0.9)) / 2, abs=1)
+
+
+@pytest.mark.parametrize("name", ["gradient descent", "Nesterov", "NAdam"])
+def test_only_the_heavy_ball_rings(name: str) -> None:
+    limit = stability_limit(RULES[name]([torch.zeros(1)]))
+    assert limit is not None
+    assert limit.ringing(0.5) == 0
+
+
+def test_it_does_not_ring_where_it_creeps_and_never_more_than_at_the_limit() -> None:
+    limit = stability_limit(RULES["heavy ball"]([torch.zeros(1)]))
+    assert limit is not None
+    assert limit.ringing(1e-4) == 0
+    assert limit.ringing(1.0) == limit.ringing(7.0) == pytest.approx(1 / abs(math.log(0.9)))

@@ -12,6 +12,7 @@ from tests.methods.test_stability import RULES, Build, at_the_limit, descent
 from tests.probes.look import Weights, look, quadratic
 from tests.readings import STEP
 
+from unstuck.methods.stability import stability_limit
 from unstuck.probes.step import Step, StepReading
 from unstuck.problem import Problem
 from unstuck.specimens import bowl, healthy, product_at_origin, rate_too_high, rate_too_low
@@ -89,11 +90,14 @@ def test_sharpness_over_limit(name: str) -> None:
     reading = read(at_the_limit(RULES[name], 0.7))
     assert reading.sharpness_over_limit == pytest.approx(0.7, rel=1e-4)
     assert reading.rule
+    limit = stability_limit(RULES[name]([torch.zeros(1)]))
+    assert limit is not None
+    assert reading.ringing == pytest.approx(limit.ringing(0.7), rel=1e-4)
 
 
 def test_rules_without_a_formula_say_so() -> None:
     reading = read(quadratic(CURVATURES, START, lambda parameters: torch.optim.RMSprop(parameters, lr=0.01)))
-    assert (reading.sharpness, reading.limit, reading.sharpness_over_limit) == (None, None, None)
+    assert (reading.sharpness, reading.limit, reading.sharpness_over_limit, reading.ringing) == (None,) * 4
     assert "no formula is known" in reading.rule
     reading = read(quadratic(CURVATURES, START, lambda parameters: torch.optim.Adam(parameters, lr=0.01)))
     assert reading.sharpness is None

@@ -3,11 +3,13 @@
 What it means: each step takes back in noise what the gradient gains, so that the loss stays where it is, far from any
 minimum. How it shows: the gradient over the data is not small, but a batch's is mostly noise (the gradient noise scale
 is many times the batch); the loss is flat; by the measured curvature and noise an update gains nothing on the average
-at this rate, though the rate is far from the limit of stability. What is mistaken for it: a learning rate that is too
-high for the curvature, which a larger batch does not cure; a training that has arrived, whose gradient is small; labels
-that are noise themselves, whose gradients do not agree at any batch size. What to do: let the rate decay, take larger
-batches, or average the weights. References: McCandlish et al. 2018, An empirical model of large-batch training, §2.2;
-Mandt, Hoffman and Blei 2017, Stochastic gradient descent as approximate Bayesian inference; the lecture's chapter 2.
+at this rate, though the rate is far from the limit of stability. Or, at the end of a training, the loss is flat while
+steps are as long as ever and hold more noise than signal: it has come as near as noise lets it. What is mistaken for
+it: a learning rate that is too high for the curvature, which a larger batch does not cure; a training that has arrived,
+whose gradient is small and whose steps are short; labels that are noise themselves, whose gradients do not agree at any
+batch size. What to do: let the rate decay, take larger batches, or average the weights. References: McCandlish et al.
+2018, An empirical model of large-batch training, §2.2; Mandt, Hoffman and Blei 2017, Stochastic gradient descent as
+approximate Bayesian inference; the lecture's chapter 2.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from unstuck.cause import SIGNAL, Cause, Evidence, Judgement
 from unstuck.probes.direction import DirectionReading
 from unstuck.probes.gradient import GradientReading
 from unstuck.probes.noise import NoiseReading
+from unstuck.probes.outputs import OutputsReading
 from unstuck.probes.step import StepReading
 from unstuck.reading import History
 from unstuck.remedies.decay_learning_rate import DecayLearningRate
@@ -29,17 +32,23 @@ TAKEN_BACK = 0.5
 NEAR_LIMIT = 0.5
 """Sharpness over the stability limit: above it steps are long for the curvature as well, whatever their noise."""
 
+LONG = 0.002
+"""Step over the norm of the weights: a hundred of them in one direction go a fifth of it. In the ward's trainings that
+stand still at the end of a schedule steps are of 0.0005 and less, where noise holds them up of 0.005 and more."""
+
 
 def judge(
     noise: History[NoiseReading],
     gradient: History[GradientReading],
     direction: History[DirectionReading],
     step: History[StepReading],
+    outputs: History[OutputsReading] | None,
 ) -> Judgement:
     """At the look where the signs are clearest; the walk must not fall."""
     falls = direction.latest.falls
+    learned = outputs is not None and outputs.first.constant is not None and not outputs.first.above_constant
     scored = {
-        look.update: _score(look, gradient.at(look.update), step.at(look.update), falls=falls)
+        look.update: _score(look, gradient.at(look.update), step.at(look.update), falls=falls, learned=learned)
         for look in noise.readings
     }
     clearest = max(scored, key=lambda update: scored[update])
@@ -50,8 +59,10 @@ def judge(
     )
 
 
-def _score(noise: NoiseReading, slope: GradientReading, step: StepReading, *, falls: bool) -> float:
+def _score(noise: NoiseReading, slope: GradientReading, step: StepReading, *, falls: bool, learned: bool) -> float:
     near_limit = step.sharpness_over_limit is not None and step.sharpness_over_limit > NEAR_LIMIT
+    if learned and not falls and not near_limit and step.relative_step > LONG and noise.over_batch.low > 1:
+        return 0.6
     if falls or slope.negligible or near_limit or not noise.mostly_noise:
         return 0.1
     if step.whole_rate is None:
@@ -80,6 +91,17 @@ def _evidence(noise: NoiseReading, slope: GradientReading, step: StepReading) ->
             says=f"the gradient over {slope.samples} samples has a norm of {slope.norm:.3g} ± {slope.noise:.2g}",
         ),
     ]
+    if step.relative_step > LONG:
+        found.append(
+            Evidence(
+                reading="step",
+                update=step.update,
+                value=step.relative_step,
+                unit="of the weights",
+                expected=f"below {LONG:g} where the loss stands still",
+                says=f"an update moves the weights by {step.relative_step:.2g} of their norm",
+            )
+        )
     if step.whole_rate is not None:
         taken = noise.taken_back(step.whole_rate)
         found.append(

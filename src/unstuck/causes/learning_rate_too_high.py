@@ -5,8 +5,10 @@ beyond the stability limit of that rule, or the present step already raises the 
 against each other; the loss does not fall. Or it falls, and the first steps are so long that nothing is left of the
 initial weights after a few. What is mistaken for it: the edge of stability, where sharpness hovers at the limit and
 the loss falls all the same, which is healthy; noise of small batches, in which a training that has arrived stands
-still as well; inputs out of scale. What to do: lower the rate, or let it decay. References: Cohen et al. 2021,
-Gradient Descent on Neural Networks Typically Occurs at the Edge of Stability; the lecture's chapter 3.
+still as well; inputs out of scale. Momentum that lasts for hundreds of updates bounces at rates far below the limit: a
+step has hardly any other say than the many before it, and the loss swings for as long. What to do: lower the rate, or
+let it decay. References: Cohen et al. 2021, Gradient Descent on Neural Networks Typically Occurs at the Edge of
+Stability; Goh 2017, Why momentum really works; the lecture's chapter 3.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from unstuck.cause import Cause, Evidence, Judgement, Mediator
+from unstuck.cause import SIGNAL, Cause, Evidence, Judgement, Mediator
 from unstuck.probes.direction import DirectionReading
 from unstuck.probes.gradient import GradientReading
 from unstuck.probes.outputs import OutputsReading
@@ -39,6 +41,13 @@ LONG_ENOUGH = 2.0
 """Best multiple of the first step up to which the loss itself does not ask for longer ones, as it does where weights
 are tiny."""
 
+CLIMB = 0.2
+"""Rise of the loss over the walk, as a share of what it was: a share that a trial counts as material."""
+
+RINGS = 10.0
+"""Swings along the sharpest direction that momentum makes before they have fallen by a factor e: momentum of 0.9 makes
+9.5 at the limit of stability and less below it, in the ward's healthy trainings 3 at most."""
+
 
 def judge(
     step: History[StepReading],
@@ -46,8 +55,11 @@ def judge(
     gradient: History[GradientReading],
     outputs: History[OutputsReading] | None,
 ) -> Judgement:
-    """Beyond the limit and not falling, or far beyond it; falling at the limit is the edge of stability."""
-    walk, first = direction.first, step.first
+    """Beyond the limit and not falling, or far beyond it; falling at the limit is the edge of stability.
+
+    Momentum shows at the last look, and trials branch there: at the start it has not come to its length.
+    """
+    walk, first, last = direction.first, step.first, step.latest
     over = [reading.sharpness_over_limit or 0.0 for reading in step.readings]
     short = min(reading.critical_multiple for reading in step.readings)
     goes_on = [r.critical_multiple for r in step.readings if not gradient.at(r.update).negligible]
@@ -55,6 +67,7 @@ def judge(
     strides = first.relative_step > STRIDE and first.best_multiple.value <= LONG_ENOUGH
     thrown = walk.thrown(None if outputs is None else outputs.first.constant)
     beyond = max(over) > 1 or short < 1
+    climbs = outputs is not None and _climbs(outputs)
     score = 0.1
     if thrown and beyond:
         score = 0.9
@@ -63,12 +76,34 @@ def judge(
     elif max(over) > FAR_OVER:
         score = 0.7
     elif strides or (
-        not walk.falls and not learned and (min(goes_on, default=math.inf) < 1 or _turns_back(walk, over))
+        not walk.falls and (climbs or not learned) and (min(goes_on, default=math.inf) < 1 or _turns_back(walk, over))
     ):
         score = 0.6  # a step made of noise also overshoots, as at the end of a good training
     elif thrown:
         score = 0.55
-    return Judgement(score=score, evidence=_evidence(step, walk, short))
+    evidence = _evidence(step, walk, short)
+    if score < SIGNAL and last.ringing is not None and last.ringing > RINGS:
+        return Judgement(score=0.6, evidence=(_swings(last, last.ringing), *evidence), from_update=last.update)
+    return Judgement(score=score, evidence=evidence)
+
+
+def _swings(step: StepReading, ringing: float) -> Evidence:
+    return Evidence(
+        reading="step",
+        update=step.update,
+        value=ringing,
+        unit="swings",
+        expected=f"below {RINGS:g}",
+        says=f"with momentum {step.momentum:g} the walk swings {ringing:.2g} times to and fro along the sharpest "
+        "direction before the swing has fallen to a third",
+    )
+
+
+def _climbs(outputs: History[OutputsReading]) -> bool:
+    """Whether the loss has become higher on the way, beyond its errors and by a material part: no training does so that
+    has arrived."""
+    before, after = outputs.first.loss, outputs.latest.loss
+    return after.low > before.high and after.value - before.value > CLIMB * abs(before.value)
 
 
 def _turns_back(walk: DirectionReading, over: Sequence[float]) -> bool:

@@ -29,8 +29,9 @@ at 18 and below, those whose rate was planted too low at 400 and above; the tria
 NOTHING = 1000.0
 """Best multiple of a step that is next to nothing: no training arrives by it, whatever its gradient's noise."""
 
-WORTH = 0.01
-"""Of the loss at the start: where the best step gains less, the training has arrived, and no step matters."""
+WORTH = 0.005
+"""Of the loss at the start: where the best step gains less, the training has arrived, and no step matters. A hundred
+such steps would take off two fifths of it."""
 
 FAR_FROM_LIMIT = 0.3
 """Sharpness over the stability limit: above it there is no room for a raise that would matter."""
@@ -42,14 +43,13 @@ def judge(
     direction: History[DirectionReading],
     noise: History[NoiseReading] | None,
 ) -> Judgement:
-    """At the last look, where the optimizer has its state and momentum its length."""
-    reading, slope, walk = step.latest, gradient.at(step.latest.update), direction.first
-    room = reading.sharpness_over_limit is None or reading.sharpness_over_limit < FAR_FROM_LIMIT
-    multiple = min(reading.best_multiple.low, math.inf if noise is None else _within_noise(noise, reading))
-    alive = walk.broke_at is None and (multiple > NOTHING or not slope.negligible)
-    score = 0.1
-    if alive and room and reading.best_drop.low > 0 and reading.best_drop.value > WORTH * abs(walk.start):
-        score = 0.85 if multiple > 10 * SHORT else 0.65 if multiple > SHORT else 0.2
+    """At the last look, where the optimizer has its state and momentum its length, or at the first where it has it
+    there already, whichever is clearer."""
+    walk, started = direction.first, step.first.optimizer != "SGD" and step.first.sharpness_over_limit is not None
+    looks = [step.latest, *([step.first] if started else [])]
+    scored = [_score(look, gradient.at(look.update), walk, noise) for look in looks]
+    score = max(scored)
+    reading = looks[scored.index(score)]
     evidence = [
         Evidence(
             reading="step",
@@ -82,6 +82,17 @@ def judge(
             )
         )
     return Judgement(score=score, evidence=tuple(evidence))
+
+
+def _score(
+    step: StepReading, slope: GradientReading, walk: DirectionReading, noise: History[NoiseReading] | None
+) -> float:
+    room = step.sharpness_over_limit is None or step.sharpness_over_limit < FAR_FROM_LIMIT
+    multiple = min(step.best_multiple.low, math.inf if noise is None else _within_noise(noise, step))
+    alive = walk.broke_at is None and (multiple > NOTHING or not slope.negligible)
+    if not (alive and room and step.best_drop.low > 0 and step.best_drop.value > WORTH * abs(walk.start)):
+        return 0.1
+    return 0.85 if multiple > 10 * SHORT else 0.65 if multiple > SHORT else 0.2
 
 
 def _within_noise(noise: History[NoiseReading], step: StepReading) -> float:

@@ -19,7 +19,7 @@ from unstuck.budget import Budget
 from unstuck.curvature.scaled import preconditioned
 from unstuck.data import Batch
 from unstuck.methods.anatomy import anatomy
-from unstuck.methods.stability import stability_limit
+from unstuck.methods.stability import StabilityLimit, stability_limit
 from unstuck.reading import Estimate, Reading, quantity
 from unstuck.untouched import in_mode, seeded
 from unstuck.vector import Point, flatten, moved, norm
@@ -56,6 +56,9 @@ class StepReading(Reading):
     )
     limit: float | None = quantity("loss / unit²", "largest curvature that this rule and rate can walk")
     sharpness_over_limit: float | None = quantity("", "above 1 the rule diverges on a quadratic of that curvature")
+    ringing: float | None = quantity(
+        "swings", "to and fro along the largest curvature, by momentum, while the swing falls by a factor e"
+    )
     rule: str = ""
     multiples: tuple[float, ...] = ()
     losses: tuple[tuple[float, ...], ...] = ()
@@ -105,6 +108,7 @@ class Step:
         middle = math.exp(sum(map(math.log, best)) / len(best))
         shared = sorted(set.intersection(*(set(line) for line in lines)))
         sharpness, limit, rule = _sharpness(view)
+        over = None if sharpness is None or limit is None else sharpness.value / limit.curvature
         return StepReading(
             update=view.update,
             samples=view.samples,
@@ -117,8 +121,9 @@ class Step:
             best_drop=Estimate(sum(drops) / len(drops), (max(drops) - min(drops)) / 2),
             relative_step=sum(map(norm, directions)) / len(directions) / max(norm(view.point), 1e-30),
             sharpness=sharpness,
-            limit=limit,
-            sharpness_over_limit=None if sharpness is None or not limit else sharpness.value / limit,
+            limit=None if limit is None else limit.curvature,
+            sharpness_over_limit=over,
+            ringing=None if over is None or limit is None else limit.ringing(over),
             rule=rule,
             multiples=tuple(shared),
             losses=tuple((start, *(line[m] for m in shared)) for line in lines),
@@ -163,17 +168,17 @@ def _critical(line: dict[float, float], best: float, start: float) -> float:
     return math.sqrt(last * beyond[0])
 
 
-def _sharpness(view: View) -> tuple[Estimate | None, float | None, str]:
+def _sharpness(view: View) -> tuple[Estimate | None, StabilityLimit | None, str]:
     limit = stability_limit(view.problem.optimizer)
     if limit is None:
         return None, None, "no formula is known for this optimizer's stability limit"
     if not limit.preconditioned:
         top = view.extremes.largest
-        return Estimate(top.values[-1], top.bounds[-1]), limit.curvature, limit.rule
+        return Estimate(top.values[-1], top.bounds[-1]), limit, limit.rule
     named = {name: p for name, p in view.problem.model.named_parameters() if p.requires_grad}
     if not view.problem.optimizer.state:
         return None, None, "the optimizer has no state yet, so σ is not known"
     parts = anatomy(view.problem.optimizer, named, view.gradient) or {}
     sigma = {name: torch.ones_like(p) * (parts[name].scale if name in parts else 1.0) for name, p in view.point.items()}
     top = view.ends_of(preconditioned(view.hessian, flatten(sigma)), purpose=22).largest
-    return Estimate(top.values[-1], top.bounds[-1]), limit.curvature, limit.rule
+    return Estimate(top.values[-1], top.bounds[-1]), limit, limit.rule
