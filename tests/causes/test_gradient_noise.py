@@ -119,6 +119,11 @@ def test_a_training_at_its_end_stands_still_under_long_steps(changed: tuple[Read
     assert finding(GRADIENT_NOISE, *given.values()).signal is signal
 
 
+def test_a_loss_that_climbs_does_not_stand_still() -> None:
+    climbed = replace(OUTPUTS, update=OUTPUTS.update + 100, loss=Estimate(2 * OUTPUTS.loss.value, 0.02))
+    assert not finding(GRADIENT_NOISE, OUTWEIGHED, STANDS, LONG_STEPS, OUTPUTS, replace(climbed, constant=9.0)).signal
+
+
 def test_the_length_of_steps_is_told() -> None:
     evidence = finding(GRADIENT_NOISE, OUTWEIGHED, STANDS, LONG_STEPS, OUTPUTS).judgement.evidence
     assert evidence[-1].says == "an update moves the weights by 0.004 of their norm"

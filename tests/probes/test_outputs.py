@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from tests import zoo
 from tests.probes.look import look
+from tests.readings import OUTPUTS
 from torch import Tensor, nn
 
 from unstuck.probes.outputs import Outputs, OutputsReading
@@ -290,3 +292,9 @@ def test_the_error_is_that_of_sampling() -> None:
     readings = [look(Outputs(), problem, seed=seed).loss for seed in range(12)]
     assert np.mean([reading.error for reading in readings]) == pytest.approx(512**-0.5, rel=0.2)
     assert sum(abs(reading.value - float(values.mean())) < 2 * reading.error for reading in readings) >= 9
+
+
+@pytest.mark.parametrize(("rise", "error", "risen"), [(0.25, 0.0, True), (0.15, 0.0, False), (0.25, 0.2, False)])
+def test_a_rise_is_material_and_beyond_its_errors(rise: float, error: float, risen: bool) -> None:
+    before = replace(OUTPUTS, loss=Estimate(1.0, error))
+    assert replace(OUTPUTS, loss=Estimate(1.0 + rise, error)).risen_since(before) is risen

@@ -46,9 +46,9 @@ def judge(
 ) -> Judgement:
     """At the look where the signs are clearest; the walk must not fall."""
     falls = direction.latest.falls
-    learned = outputs is not None and outputs.first.constant is not None and not outputs.first.above_constant
+    arrived = outputs is not None and _arrived(outputs.first, outputs.latest)
     scored = {
-        look.update: _score(look, gradient.at(look.update), step.at(look.update), falls=falls, learned=learned)
+        look.update: _score(look, gradient.at(look.update), step.at(look.update), falls=falls, arrived=arrived)
         for look in noise.readings
     }
     clearest = max(scored, key=lambda update: scored[update])
@@ -59,9 +59,14 @@ def judge(
     )
 
 
-def _score(noise: NoiseReading, slope: GradientReading, step: StepReading, *, falls: bool, learned: bool) -> float:
+def _arrived(first: OutputsReading, last: OutputsReading) -> bool:
+    """Whether something had been learned before the walk, and is not lost on it."""
+    return first.constant is not None and not first.above_constant and not last.risen_since(first)
+
+
+def _score(noise: NoiseReading, slope: GradientReading, step: StepReading, *, falls: bool, arrived: bool) -> float:
     near_limit = step.sharpness_over_limit is not None and step.sharpness_over_limit > NEAR_LIMIT
-    if learned and not falls and not near_limit and step.relative_step > LONG and noise.over_batch.low > 1:
+    if arrived and not falls and not near_limit and step.relative_step > LONG and noise.over_batch.low > 1:
         return 0.6
     if falls or slope.negligible or near_limit or not noise.mostly_noise:
         return 0.1

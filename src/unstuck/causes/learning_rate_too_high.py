@@ -41,9 +41,6 @@ LONG_ENOUGH = 2.0
 """Best multiple of the first step up to which the loss itself does not ask for longer ones, as it does where weights
 are tiny."""
 
-CLIMB = 0.2
-"""Rise of the loss over the walk, as a share of what it was: a share that a trial counts as material."""
-
 RINGS = 10.0
 """Swings along the sharpest direction that momentum makes before they have fallen by a factor e: momentum of 0.9 makes
 9.5 at the limit of stability and less below it, in the ward's healthy trainings 3 at most."""
@@ -57,17 +54,18 @@ def judge(
 ) -> Judgement:
     """Beyond the limit and not falling, or far beyond it; falling at the limit is the edge of stability.
 
-    Momentum shows at the last look, and trials branch there: at the start it has not come to its length.
+    Momentum shows at the last look, and trials branch there: at the start it has not come to its length. So do those of
+    a training that had learned and whose loss has risen: what ends above its start is not told apart by a trial.
     """
     walk, first, last = direction.first, step.first, step.latest
     over = [reading.sharpness_over_limit or 0.0 for reading in step.readings]
     short = min(reading.critical_multiple for reading in step.readings)
     goes_on = [r.critical_multiple for r in step.readings if not gradient.at(r.update).negligible]
+    overshoots = min(goes_on, default=math.inf) < 1
     learned = outputs is not None and outputs.latest.constant is not None and not outputs.latest.above_constant
     strides = first.relative_step > STRIDE and first.best_multiple.value <= LONG_ENOUGH
     thrown = walk.thrown(None if outputs is None else outputs.first.constant)
     beyond = max(over) > 1 or short < 1
-    climbs = outputs is not None and _climbs(outputs)
     score = 0.1
     if thrown and beyond:
         score = 0.9
@@ -75,15 +73,15 @@ def judge(
         score = 0.8
     elif max(over) > FAR_OVER:
         score = 0.7
-    elif strides or (
-        not walk.falls and (climbs or not learned) and (min(goes_on, default=math.inf) < 1 or _turns_back(walk, over))
-    ):
+    elif strides or (not walk.falls and not learned and (overshoots or _turns_back(walk, over))):
         score = 0.6  # a step made of noise also overshoots, as at the end of a good training
     elif thrown:
         score = 0.55
     evidence = _evidence(step, walk, short)
     if score < SIGNAL and last.ringing is not None and last.ringing > RINGS:
         return Judgement(score=0.6, evidence=(_swings(last, last.ringing), *evidence), from_update=last.update)
+    if score < SIGNAL and overshoots and outputs is not None and outputs.latest.risen_since(outputs.first):
+        return Judgement(score=0.6, evidence=evidence, from_update=last.update)
     return Judgement(score=score, evidence=evidence)
 
 
@@ -97,13 +95,6 @@ def _swings(step: StepReading, ringing: float) -> Evidence:
         says=f"with momentum {step.momentum:g} the walk swings {ringing:.2g} times to and fro along the sharpest "
         "direction before the swing has fallen to a third",
     )
-
-
-def _climbs(outputs: History[OutputsReading]) -> bool:
-    """Whether the loss has become higher on the way, beyond its errors and by a material part: no training does so that
-    has arrived."""
-    before, after = outputs.first.loss, outputs.latest.loss
-    return after.low > before.high and after.value - before.value > CLIMB * abs(before.value)
 
 
 def _turns_back(walk: DirectionReading, over: Sequence[float]) -> bool:

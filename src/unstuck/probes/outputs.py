@@ -27,6 +27,9 @@ Form = Callable[[Tensor, Tensor], Tensor]
 TRIES = 4
 """Random outputs on which a loss is compared with each known form, and far points at which outputs are looked at."""
 
+RISE = 0.2
+"""Share of a loss by which it rises materially: as much less is what a trial counts as a cure."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class OutputsReading(Reading):
@@ -56,6 +59,11 @@ class OutputsReading(Reading):
     def above_constant(self) -> bool:
         """Whether the model is no better than the best constant answer, within the error."""
         return self.constant is not None and self.loss.high >= self.constant - 0.02 * abs(self.constant)
+
+    def risen_since(self, before: OutputsReading) -> bool:
+        """Whether the loss is higher than at an earlier look, beyond the errors of both and by a material part."""
+        rise = self.loss.value - before.loss.value
+        return self.loss.low > before.loss.high and rise > RISE * abs(before.loss.value)
 
 
 @dataclass(frozen=True, kw_only=True)
