@@ -119,6 +119,13 @@ def test_a_training_at_its_end_stands_still_under_long_steps(changed: tuple[Read
     assert finding(GRADIENT_NOISE, *given.values()).signal is signal
 
 
+def test_a_schedule_that_lowers_the_rate_gets_it_on_by_itself() -> None:
+    later = replace(LONG_STEPS, update=100)
+    assert finding(GRADIENT_NOISE, OUTWEIGHED, STANDS, LONG_STEPS, later, OUTPUTS).signal
+    lowered = replace(later, rate=0.9 * LONG_STEPS.rate)
+    assert not finding(GRADIENT_NOISE, OUTWEIGHED, STANDS, LONG_STEPS, lowered, OUTPUTS).signal
+
+
 def test_a_loss_that_climbs_does_not_stand_still() -> None:
     climbed = replace(OUTPUTS, update=OUTPUTS.update + 100, loss=Estimate(2 * OUTPUTS.loss.value, 0.02))
     assert not finding(GRADIENT_NOISE, OUTWEIGHED, STANDS, LONG_STEPS, OUTPUTS, replace(climbed, constant=9.0)).signal

@@ -46,7 +46,8 @@ def judge(
 ) -> Judgement:
     """At the look where the signs are clearest; the walk must not fall."""
     falls = direction.latest.falls
-    arrived = outputs is not None and _arrived(outputs.first, outputs.latest)
+    decays = step.latest.rate < step.first.rate  # then it gets on by itself
+    arrived = not decays and outputs is not None and _arrived(outputs.first, outputs.latest)
     scored = {
         look.update: _score(look, gradient.at(look.update), step.at(look.update), falls=falls, arrived=arrived)
         for look in noise.readings
