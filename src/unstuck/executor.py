@@ -173,6 +173,10 @@ class OnRay(Executor):
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """The future of a call somewhere on the cluster."""
-        task = self._ray.remote(max_retries=0)(fn)
-        future: Future[T] = task.remote(*args, **kwargs).future()
+        task = self._ray.remote(max_retries=0)(_called)  # which takes functions alone, and no partial ones
+        future: Future[T] = task.remote(fn, args, kwargs).future()
         return future
+
+
+def _called(fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
+    return fn(*args, **kwargs)
