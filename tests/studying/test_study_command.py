@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.own_study import BROKEN, LOG
+from tests.page.test_page import assert_accessible
 
 from unstuck import cli, lecture, studies
 from unstuck.lecture import Chapter, Line, Text
@@ -154,14 +155,21 @@ def test_a_chapter_that_is_not_there(chapter: str, capsys: Captured) -> None:
 
 
 @pytest.mark.browser
+@pytest.mark.usefixtures("one_chapter")
 def test_pages_are_read_in_a_browser_without_network(browser_page: Page) -> None:
     cli.run(["study", OWN, "--jobs", "1", "--quick", "--out", "there"])
+    cli.run(["lecture", "--jobs", "1", "--lang", "zh", "--out", "lecture"])
     browser_page.goto(Path("there/index.html").resolve().as_uri())
     browser_page.wait_for_selector("#figures-0 .main-svg")
+    assert_accessible(browser_page)
     browser_page.click("text=The logistic map")
     browser_page.wait_for_selector("#figures-0 .main-svg")
     assert browser_page.url.endswith("logistic-map.html")
     assert "✓" in str(browser_page.evaluate("getComputedStyle(document.querySelector('.badge'), '::before').content"))
+    assert_accessible(browser_page)
+    browser_page.goto(Path("lecture/lecture.html").resolve().as_uri())
+    browser_page.wait_for_selector("#logistic-map-0 .main-svg")
+    assert_accessible(browser_page)
 
 
 def test_every_line_of_the_lecture_rests_on_a_gate_of_a_study() -> None:
