@@ -343,7 +343,7 @@ STUDY = Study(
         ),
         Gate(
             measurement="order of the remainder",
-            says="Taylor's polynomial of second order goes wrong with the third power",
+            says="the second-order polynomial of Taylor goes wrong with the third power",
             low=2.9,
             high=3.1,
             role="control",
