@@ -90,6 +90,7 @@ def test_an_arm_that_learns_nothing_is_left_behind(full: float, half: float, exp
     ("treated", "promising"),
     [
         (below(0.8 * MATERIAL), True),  # certain and little
+        (below(0.8 * LEFT_BEHIND), False),  # certain and next to nothing
         ((0.95, 0.2, 0.8), True),  # much and uncertain
         ((1.0, 0.95, 1.1), False),
         (below(-0.3), False),
@@ -107,6 +108,19 @@ def test_within_the_noise_between_data_orders_nothing_is_better() -> None:
     assert "noise" in found.because
     assert found.undecided  # more orders may tell
     assert not decided(ends(below(0.8 * MATERIAL)), again=far_apart)[1].undecided
+
+
+def test_an_arm_that_is_below_every_untouched_run_is_beyond_the_noise() -> None:
+    """Also where these lie so far apart that the interval of their difference holds its gain: C(9, 3) = 84."""
+    untouched, again = (1.6, 0.6, 1.1), (0.7, 1.4, 1.0)
+    apart = decided(ends((0.5, 0.1, 0.3)), untouched=untouched, again=again)
+    assert apart[1].interval.low < apart[0].interval.high
+    assert apart[1].verdict == "better"
+    assert decided(ends((0.5, 0.1, 0.65)), untouched=untouched, again=again)[1].verdict == "same"
+    nothing = [ends(untouched)] * 4
+    several = decided(ends((0.5, 0.1, 0.3)), *nothing, untouched=untouched, again=again)[1]
+    assert SIGNIFICANT < 5 / 84
+    assert several.verdict == "same"
 
 
 def test_the_arm_again_is_the_reference_of_the_noise() -> None:

@@ -12,6 +12,7 @@ import pytest
 from unstuck import causes
 from unstuck.cause import Evidence, Finding, Judgement
 from unstuck.decision import Verdict
+from unstuck.exam import Patience
 from unstuck.numerics.statistics import Interval
 from unstuck.proof import Element, Outcome, Proof
 from unstuck.remedies.adaptive_optimizer import AdaptiveOptimizer
@@ -93,10 +94,13 @@ def diagnosis(
     won: Sequence[Trial] = (),
     *,
     stuck: bool = False,
+    patience: Patience | None = None,
     finished: bool = True,
     proofs: Sequence[Proof] = (),
 ) -> Diagnosis:
-    return verdict_of(findings, trials, won, stuck=stuck, finished=finished, causes=causes.ALL, proofs=proofs)
+    return verdict_of(
+        findings, trials, won, stuck=stuck, patience=patience, finished=finished, causes=causes.ALL, proofs=proofs
+    )
 
 
 LOWER, DECAY, RAISE = LowerLearningRate(factor=0.1), DecayLearningRate(over=10), RaiseLearningRate(factor=10.0)
@@ -318,6 +322,19 @@ class TestVerdict:
     def test_a_certain_sign_whose_remedy_gained_nothing_is_not_the_cause(self) -> None:
         fact = finding("loss-mismatch", 0.9, certain=True)
         assert diagnosis([fact, WELL], [trial(), trial(ENTROPY, 0.95)]).cause == "healthy"
+
+    def test_where_the_training_is_stuck_a_certain_sign_is_named_and_nothing_prescribed(self) -> None:
+        fact = finding("loss-mismatch", 0.9, certain=True, advice="hand the loss what it expects")
+        unpaid, paid = (Patience(updates=500, before=1.0, after=after) for after in (0.99, 0.5))
+        trials, shown = [trial(), trial(ENTROPY, 0.95)], diagnosis([fact], won=[trial(ENTROPY, 0.1)])
+        for patience in (None, unpaid):
+            found = diagnosis([fact, HIGH, NOT_WELL], trials, stuck=True, patience=patience)
+            assert (found.cause, found.proof) == ("loss-mismatch", "likely")
+            assert found.confidence < shown.confidence
+            told = ("too short", "sign of loss", "33 updates", "cross-entropy", "it expects")
+            assert all(words in f"{found.decided_by} {found.summary}" for words in told)
+        assert diagnosis([fact, NOT_WELL], trials, stuck=True, patience=paid).cause == "healthy"
+        assert diagnosis([fact], [trial(), trial(ENTROPY, 1.5, "worse")], stuck=True).cause == "unknown"
 
     def test_a_certain_sign_is_not_refuted_by_a_remedy_that_failed(self) -> None:
         fact = finding("broken-wiring", 0.95, certain=True)

@@ -52,7 +52,7 @@ class Decision:
     undecided: bool = False
     """The gain is material, but not beyond noise: more orders may decide."""
     promising: bool = False
-    """Undecided, or a gain that is no chance, and not material yet: a longer walk may decide."""
+    """Undecided, or a gain of :data:`LEFT_BEHIND` that is no chance, and not material yet: a longer walk may decide."""
 
 
 def failed(because: str) -> Decision:
@@ -111,19 +111,20 @@ def decide(
             differences=_differences(reference, capped[1]),
         )
     ]
-    for number, ends in enumerate(treated):
+    for number, ends in enumerate(capped[2:]):
         arm = _Arm(
             untouched=reference,
-            treated=capped[2 + number],
+            treated=ends,
             start=start,
             floor=lowest,
             noise=noise,
+            clear=_clear(ends, (*reference.full, *capped[1].full), arms=len(treated), level=level),
             p_value=corrected[number],
             level=level,
             idle=idle,
             lowers_rate=lowers_rate[number],
         )
-        decisions.append(arm.decision(paired[number], _ruined(untouched, ends, noise)))
+        decisions.append(arm.decision(paired[number], _ruined(untouched, treated[number], noise)))
     return tuple(decisions)
 
 
@@ -136,6 +137,7 @@ class _Arm:
     start: float
     floor: float
     noise: float
+    clear: bool
     p_value: float
     level: float
     idle: bool
@@ -157,7 +159,7 @@ class _Arm:
             because=because,
             differences=_differences(self.untouched, self.treated),
             undecided=undecided,
-            promising=verdict == "same" and (undecided or gains),
+            promising=verdict == "same" and (undecided or (gains and self.removed >= LEFT_BEHIND)),
         )
 
     def verdict(self) -> tuple[Verdict, str, bool]:
@@ -174,7 +176,7 @@ class _Arm:
             says = f"the gain shrinks as the horizon doubles, from {removed_at_half:.0%} to {self.removed:.0%}"
             return "same", says, False
         material = self.removed >= MATERIAL or (gain > 0 and twice_as_fast)
-        if gain <= self.noise:
+        if gain <= self.noise and not self.clear:
             says = f"the difference of {gain:.3g} is within the noise of {self.noise:.3g} between data orders"
             return "same", says, material
         if not material:
@@ -184,6 +186,17 @@ class _Arm:
             return "same", says, True
         speed = "; it needs at most half the updates" if twice_as_fast else ""
         return "better", f"it removes {self.removed:.0%} of the excess loss{speed}", False
+
+
+def _clear(treated: Ends, others: Sequence[float], *, arms: int, level: float) -> bool:
+    """Whether every run of an arm ends below every untouched one, and that is no chance.
+
+    What keeps a training from learning often scatters its ends as well, so that their own spread hides what its cure
+    has gained, however even its ends are. Of runs that are alike, the n of one arm are the lowest of all N with
+    probability 1 / C(N, n) (exact permutation test; Bonferroni's correction over the arms).
+    """
+    among_all = math.comb(len(treated.full) + len(others), len(treated.full))
+    return max(treated.full) < min(others) and arms / among_all <= level
 
 
 def _ruined(untouched: Ends, treated: Ends, noise: float) -> tuple[Verdict, str, bool] | None:

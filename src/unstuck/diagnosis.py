@@ -28,7 +28,7 @@ from unstuck.proving import Proving
 from unstuck.ranks import ranks
 from unstuck.reading import Measured, Readings
 from unstuck.report import Report
-from unstuck.rounds import Rounds
+from unstuck.rounds import ALL, ROUND, Rounds
 from unstuck.untouched import generators_kept, loader_generators
 from unstuck.verdict import prescription_of, verdict_of
 from unstuck.view import view_of
@@ -170,7 +170,7 @@ class _Case:
         findings, examined = self._judge(problem, observation, record.readings, again=again)
         certain = [f for f in findings if f.signal and f.judgement.certain]
         if certain:
-            treated = rounds.attempt(examined, certain)
+            treated = rounds.attempt(examined, certain, share=ALL if examined.slow and not again else ROUND)
             if treated is not None or not rounds.curable(certain, examined.readings):
                 return treated
         rounds.tell("measuring curvature")

@@ -84,6 +84,18 @@ class Examined:
     readings: Readings
     stuck: bool
 
+    @property
+    def slow(self) -> bool:
+        """Whether it gets on, below the best constant answer, and has hardly got anywhere within the window.
+
+        A trial that is not much longer than the window can then show nothing of a remedy that lets it get on faster.
+        """
+        walk, outputs = self.readings.get(DirectionReading), self.readings.get(OutputsReading)
+        if walk is None or outputs is None or outputs.latest.above_constant or not walk.latest.falls:
+            return False
+        end = walk.latest.end
+        return end is not None and walk.latest.start - end < MATERIAL * abs(walk.latest.start)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Patience:
@@ -105,7 +117,7 @@ class Patience:
 
 
 def wait(problem: Problem, observation: Observation, updates: int, view: View) -> Patience:
-    """Walk on from the end of the window."""
+    """Walk on from the end of the window; what came of it is held against the lowest loss until then."""
     branch = problem.branch(observation.last)
     start = observation.last.update
     batches = branch.data.order(view.seed, skip=start * problem.accumulate)
@@ -114,8 +126,9 @@ def wait(problem: Problem, observation: Observation, updates: int, view: View) -
         branch, updates, order=view.seed, start=start, batches=batches, sample=view.sample, checkpoints={0, *looks}
     )
     losses = [loss for _, loss in run.checkpoints]
+    before = min([losses[0], *(loss for _, loss in observation.run.checkpoints if math.isfinite(loss))])
     after = median(losses[1:]) if run.broke_at is None else math.inf
-    return Patience(updates=len(run.curve), before=losses[0], after=after)
+    return Patience(updates=len(run.curve), before=before, after=after)
 
 
 @dataclass

@@ -33,6 +33,9 @@ from unstuck.view import BLOCK, SAMPLE
 ROUND = 0.5
 """Share of what is left that a round of trials may take; the rest is for more orders, or for a second fault."""
 
+ALL = 0.9
+"""The same where a shorter trial could show nothing; the rest is for the opposite of what wins."""
+
 GROWTH = 0.8
 """Share of what is left that a longer trial of what looked promising may take; the rest is for its opposite."""
 
@@ -105,7 +108,13 @@ class Rounds:
         return any(candidates_of(self.cause(finding.cause), finding, readings) for finding in findings)
 
     def attempt(
-        self, examined: Examined, findings: Sequence[Finding], *, after: Trial | None = None, reserve: int = 0
+        self,
+        examined: Examined,
+        findings: Sequence[Finding],
+        *,
+        after: Trial | None = None,
+        reserve: int = 0,
+        share: float = ROUND,
     ) -> Problem | None:
         """One round, causes by one measure at a time; the problem treated by the first winner, or None.
 
@@ -114,13 +123,14 @@ class Rounds:
             findings: the causes that are suspected, the strongest first.
             after: a trial whose remedy every arm but the untouched ones gets first.
             reserve: updates that are left over.
+            share: of the others, how many the first look at all arms may take.
         """
         by_measure: dict[MeasureName, list[Finding]] = {}
         for finding in findings:
             by_measure.setdefault(self._measure(examined.problem, finding), []).append(finding)
         for number, (measure, suspected) in enumerate(by_measure.items()):
             limit = (self.left - reserve) // (len(by_measure) - number)
-            treated = self._compare(examined, measure, suspected, after, limit=limit)
+            treated = self._compare(examined, measure, suspected, after, limit=limit, share=share)
             if treated is not None:
                 return treated
         return None
@@ -156,6 +166,7 @@ class Rounds:
         after: Trial | None,
         *,
         limit: int,
+        share: float,
     ) -> Problem | None:
         """Try the remedies of causes that one measure judges; the problem treated by the winner, or None."""
         readings, problem = examined.readings, examined.problem
@@ -174,7 +185,7 @@ class Rounds:
             measure=measure,
         )
         whole = Plan.of(ground, candidates)
-        plan, horizon = whole.fitting(round(ROUND * limit), limit)
+        plan, horizon = whole.fitting(round(share * limit), limit)
         if len(plan.candidates) < len(whole.candidates):
             untried = [candidate.remedy for candidate in whole.candidates[len(plan.candidates) :]]
             self.too_small(f"try {', '.join(untried)} as well")

@@ -19,6 +19,9 @@ UNKNOWN = "unknown"
 PROVED = 0.97
 """Confidence in a cause of which every element of the proof has passed."""
 
+UNSHOWN = 0.7
+"""Confidence in a certain sign whose trial was too short to show a gain."""
+
 
 def winner(results: Sequence[Trial], *, signalled: Collection[str], stuck: bool) -> Trial | None:
     """Of the arms that cure, one whose cause shows its own signal, or any where the training is stuck.
@@ -80,7 +83,10 @@ def verdict_of(
     causes: Sequence[Cause],
     proofs: Sequence[Proof] = (),
 ) -> Diagnosis:
-    """One diagnosis: the winner's cause; a certain sign that has no remedy; healthy; or unknown.
+    """One diagnosis: the winner's cause; a certain sign that has no remedy; healthy; a certain sign; or unknown.
+
+    A certain sign whose trial has gained nothing does no harm where the training goes on. Where it is stuck, and stays
+    so when it is left to itself, a trial of some dozen updates refutes nothing that it does not make worse.
 
     ``proofs`` are of the first winner's cause; ``patience`` is what came of waiting where nothing else helped.
     """
@@ -106,10 +112,15 @@ def verdict_of(
     standing = [finding for finding in certain if finding.cause not in refuted]
     if standing:
         return _certain(standing[0], trials, candidates)
+    lasting = stuck and not (patience is not None and patience.paid)
+    worse = {trial.cause for trial in trials if trial.arm == "remedy" and trial.verdict == "worse"}
+    unshown = [finding for finding in certain if finding.cause not in worse]
+    if lasting and unshown:
+        return _unshown(unshown[0], trials, candidates, patience)
     untreatable = [finding for finding in ranked if finding.signal and not finding.judgement.treatable]
     if untreatable:
         return _advised(untreatable[0], trials, candidates)
-    if not stuck or (patience is not None and patience.paid):
+    if not lasting:
         return _healthy(findings, trials, candidates, causes, patience)
     return _unknown(ranked, trials, nearest, patience)
 
@@ -161,6 +172,27 @@ def _certain(finding: Finding, trials: Sequence[Trial], candidates: tuple[str, .
         summary=f"{_sentence(finding)} {_capital(finding.judgement.advice)}".strip(),
         candidates=candidates,
         decided_by=f"a certain sign; {untried}",
+    )
+
+
+def _unshown(
+    finding: Finding, trials: Sequence[Trial], candidates: tuple[str, ...], patience: Patience | None
+) -> Diagnosis:
+    """A fact in a training that is stuck, and nothing that its trials have shown."""
+    own = [trial for trial in trials if trial.cause == finding.cause and trial.arm == "remedy"]
+    remedies = " and ".join(dict.fromkeys(str(trial.remedy) for trial in own))
+    length = max(trial.updates for trial in own)
+    waited = "" if patience is None else f" {_capital(str(patience))}"
+    return Diagnosis(
+        cause=finding.cause,
+        confidence=UNSHOWN,
+        proof="likely",
+        summary=f"{_sentence(finding)} {_capital(finding.judgement.advice)}".strip()
+        + f" The training is stuck.{waited} Within {length} updates, the longest trial of {remedies}, no gain is to be "
+        f"seen, so that nothing is prescribed: mend it by hand and train for longer, or give a larger budget."
+        + _undecided(trials),
+        candidates=candidates,
+        decided_by="a certain sign in a training that is stuck; its trial was too short to show a gain",
     )
 
 
