@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d)
-ACTIVATIONS = (nn.ReLU, nn.Tanh, nn.Sigmoid)
+ACTIVATIONS = (nn.ReLU, nn.GELU, nn.Tanh, nn.Sigmoid)
 
 
 def weights(model: nn.Module) -> Iterator[nn.Parameter]:
@@ -115,6 +115,19 @@ class Detached(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         """Shapes as of the layer."""
         outputs: Tensor = self.layer(inputs.detach())
+        return outputs
+
+
+class Unregistered(nn.Module):
+    """A layer kept in a plain list: torch sees neither it nor its parameters."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.kept = [layer]
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Shapes as of the layer."""
+        outputs: Tensor = self.kept[0](inputs)
         return outputs
 
 

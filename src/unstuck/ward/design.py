@@ -7,6 +7,7 @@ threshold has seen: a case is of the latter where its kind or its host is.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -28,14 +29,17 @@ SEEDS = 3
 FEWEST, MOST = 3, 4
 """Cases of a kind of fault."""
 
-UNSEEN_HOSTS = ("residual", "recurrent")
+JOINED = ("bag-of-words", "mixer")
+"""Hosts that came later: the cases on them follow those on the first six, which keep their names."""
+
+UNSEEN_HOSTS = JOINED
 
 UNSEEN_KINDS = (
-    *("copied-units", "noise-at-the-end", "momentum-too-high", "rate-raised", "decayed-too-fast", "huge-epsilon"),
-    *("uneven-layers", "likelihood-of-probabilities", "sigmoid-before-cross-entropy", "one-large-feature"),
-    *("tiny-inputs", "deep-without-help", "killed-by-a-spike", "strange-statistics", "head-exchanged", "detached-body"),
-    *("noise-for-inputs", "learned-by-heart", "dropout", "overflow", "sorted-by-input", "long-accumulation"),
-    *("cycling", "converged", "accumulating", "at-the-noise", "without-momentum", "clipped"),
+    *("scale-left-in", "mean-taken-twice", "hidden-in-a-list", "batches-of-a-kind", "repeated-samples"),
+    *("dropout-on-inputs", "unknown-words", "unnormalized-shortcuts", "deep-convolutions", "zero-scales"),
+    *("slow-statistics-between-layers", "rectified-outputs", "masked-logarithm", "far-codes"),
+    *("normalized-in-the-model", "zero-head", "never-shuffled", "sorted-and-shuffled", "restarted"),
+    *("unused-features", "smoothed-targets", "tied"),
 )
 """Of faults, and of ways to be healthy that look ill."""
 
@@ -64,6 +68,22 @@ PAIRS = (
     ("saturated-units", "column-scales", "autoencoder"),
     ("deep-sigmoid", "rate-far-too-low", "perceptron"),
     ("not-a-number", "rate-far-too-low", "recurrent"),
+    ("rate-far-too-low", "body-missing", "bag-of-words"),
+    ("rate-far-too-low", "large-inputs", "mixer"),
+    ("rate-far-too-high", "body-missing", "mixer"),
+    ("rate-far-too-high", "softmax-twice", "bag-of-words"),
+    ("zero-weights", "body-missing", "bag-of-words"),
+    ("sorted-by-target", "softmax-twice", "bag-of-words"),
+    ("weight-decay", "shifted-inputs", "mixer"),
+    ("not-a-number", "frozen-body", "mixer"),
+    ("dropout-on-inputs", "hidden-in-a-list", "autoencoder"),
+    ("dropout-on-inputs", "batches-of-a-kind", "convolutional"),
+    ("zero-scales", "batches-of-a-kind", "convolutional"),
+    ("deep-convolutions", "batches-of-a-kind", "residual"),
+    ("hidden-in-a-list", "batches-of-a-kind", "perceptron"),
+    ("masked-logarithm", "hidden-in-a-list", "transformer"),
+    ("unnormalized-shortcuts", "batches-of-a-kind", "perceptron"),
+    ("rectified-outputs", "dropout-on-inputs", "perceptron"),
 )
 """Two faults, and the host that has both."""
 
@@ -143,20 +163,26 @@ def candidates() -> tuple[Case, ...]:
 
 def _of_fault(fault: Fault, place: int) -> list[Case]:
     """Hosts, optimizers, severities and seeds move on at different paces, so that they mix."""
-    found = []
-    for number in range(min(MOST, max(FEWEST, len(fault.hosts)))):
-        circle, turn = divmod(number, len(fault.hosts))
-        found.append(
-            Case(
-                group="faulty",
-                kinds=(fault.kind,),
-                severities=(_turn(fault.severities, circle + turn),),
-                host=fault.hosts[(place + number) % len(fault.hosts)],
-                optimizer=fault.optimizers[(place // 2 + number) % len(fault.optimizers)],
-                seed=(place + number) % SEEDS,
-            )
+    first, joined = _by_age(fault.hosts)
+    count = min(MOST, max(FEWEST, len(first)))
+    turns = [sum(divmod(number, len(first))) for number in range(count)]
+    on = [first[(place + number) % len(first)] for number in range(count)]
+    return [
+        Case(
+            group="faulty",
+            kinds=(fault.kind,),
+            severities=(_turn(fault.severities, turn),),
+            host=host,
+            optimizer=fault.optimizers[(place // 2 + number) % len(fault.optimizers)],
+            seed=(place + number) % SEEDS,
         )
-    return found
+        for number, (host, turn) in enumerate(zip((*on, *joined), (*turns, place, place + 1), strict=False))
+    ]
+
+
+def _by_age(names: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The hosts that the ward began with, and those that joined it."""
+    return [name for name in names if name not in JOINED], [name for name in names if name in JOINED]
 
 
 def _turn(severities: Sequence[float], number: int) -> float | None:
@@ -165,16 +191,26 @@ def _turn(severities: Sequence[float], number: int) -> float | None:
 
 def well() -> tuple[Case, ...]:
     """Every case without a fault."""
-    return tuple(_well(each, number) for each in healthy.ALL for number in range(each.runs))
+    return tuple(case for place, each in enumerate(healthy.ALL) for case in _of_wellness(each, place))
 
 
-def _well(wellness: Wellness, number: int) -> Case:
+def _of_wellness(wellness: Wellness, place: int) -> list[Case]:
+    first, joined = _by_age(wellness.hosts)
+    circles = math.ceil(wellness.runs / len(first))
+    numbers = range(len(joined) * place, len(joined) * (place + circles))
+    return [
+        *(_well(wellness, first, number) for number in range(wellness.runs)),
+        *(_well(wellness, joined, number) for number in numbers),
+    ]
+
+
+def _well(wellness: Wellness, on: Sequence[str], number: int) -> Case:
     """Each host in turn, which meets another optimizer every time, and then another seed."""
-    circle, turn = divmod(number, len(wellness.hosts))
+    circle, turn = divmod(number, len(on))
     return Case(
         group="healthy",
         kinds=(wellness.kind,),
-        host=wellness.hosts[turn],
+        host=on[turn],
         optimizer=wellness.optimizers[(circle + turn) % len(wellness.optimizers)],
         seed=(circle + circle // len(wellness.optimizers) + turn // 2) % SEEDS,
     )

@@ -16,11 +16,14 @@ answers, where the fault is in the loss itself."""
 Plant = Callable[..., Parts]
 """(a healthy training, how severe) → the training with the fault; where there are no degrees, the first alone."""
 
-EVERY_HOST = ("perceptron", "convolutional", "residual", "recurrent", "transformer", "autoencoder")
-CLASSIFIERS = ("perceptron", "convolutional", "residual", "recurrent", "transformer")
-ONE_ANSWER = ("perceptron", "convolutional", "residual", "recurrent")
+EVERY_HOST = (
+    *("perceptron", "convolutional", "residual", "recurrent", "transformer", "autoencoder"),
+    *("bag-of-words", "mixer"),
+)
+CLASSIFIERS = ("perceptron", "convolutional", "residual", "recurrent", "transformer", "bag-of-words")
+ONE_ANSWER = ("perceptron", "convolutional", "residual", "recurrent", "bag-of-words")
 """Classifiers that answer once per sample."""
-MEASURED = ("perceptron", "residual", "recurrent", "autoencoder")
+MEASURED = ("perceptron", "residual", "recurrent", "autoencoder", "mixer")
 """Those whose inputs are measurements that nothing normalizes at once."""
 LAYERED = ("perceptron", "autoencoder")
 """Fully connected layers one after the other."""

@@ -1,4 +1,4 @@
-"""The hosts of the ward: six healthy trainings into which faults are planted.
+"""The hosts of the ward: eight healthy trainings into which faults are planted.
 
 Rates are tuned: of a grid of factors of two, the best after :data:`UPDATES` updates, or half of it where the best is
 at the edge of what the training bears. A host is healthy where it gets below its level.
@@ -14,7 +14,7 @@ from torch import nn
 
 from unstuck.untouched import seeded
 from unstuck.ward import tasks
-from unstuck.ward.networks import Recurrent, Transformer, convolutional, perceptron, residual
+from unstuck.ward.networks import BagOfWords, Recurrent, Transformer, convolutional, mixer, perceptron, residual
 from unstuck.ward.parts import Parts, Rule
 from unstuck.ward.tasks import Task
 
@@ -111,6 +111,21 @@ HOSTS = (
         network=lambda: perceptron((tasks.OBSERVED, 32, tasks.HIDDEN, 32, tasks.OBSERVED), nn.Tanh),
         rates={"sgd": 0.1, "adam": 0.01, "adamw": 0.01},
         level=0.11,
+        regression=True,
+    ),
+    Host(
+        name="bag-of-words",
+        task=tasks.subject,
+        network=lambda: BagOfWords(tasks.VOCABULARY, len(tasks.SUBJECTS)),
+        rates={"sgd": 0.3, "adam": 0.01, "adamw": 0.01},
+        level=0.6,
+    ),
+    Host(
+        name="mixer",
+        task=tasks.vibrations,
+        network=lambda: mixer(tasks.PATCHES, tasks.PATCH, tasks.ASKED),
+        rates={"sgd": 0.05, "adam": 5e-3, "adamw": 5e-3},
+        level=0.05,
         regression=True,
     ),
 )

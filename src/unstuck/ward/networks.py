@@ -139,3 +139,109 @@ class Transformer(nn.Module):
         hidden = self.layers(self.letters(inputs) + self.places)
         scores: Tensor = self.head(self.normalization(hidden)).transpose(1, 2)
         return scores
+
+
+class BagOfWords(nn.Module):
+    """The mean of the words' vectors, and two linear layers on it; no word knows its place.
+
+    As Iyyer et al. 2015, "Deep unordered composition rivals syntactic methods for text classification".
+    """
+
+    def __init__(self, words: int, classes: int, width: int = 32) -> None:
+        super().__init__()
+        self.words = nn.Embedding(words, width)
+        self.body = nn.Sequential(nn.Linear(width, width), nn.GELU())
+        self.head = nn.Linear(width, classes)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Shape (batch, words) to (batch, classes)."""
+        scores: Tensor = self.head(self.body(self.words(inputs).mean(1)))
+        return scores
+
+
+class Mixing(nn.Module):
+    """A perceptron over the patches and then one over the channels, each beside a shortcut after layer normalization.
+
+    Tolstikhin et al. 2021, "MLP-Mixer: an all-MLP architecture for vision", equation 1.
+    """
+
+    def __init__(self, patches: int, width: int) -> None:
+        super().__init__()
+        self.first, self.second = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.across = nn.Sequential(nn.Linear(patches, 2 * patches), nn.GELU(), nn.Linear(2 * patches, patches))
+        self.within = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Shape (batch, patches, width), before and after."""
+        inputs = inputs + self.across(self.first(inputs).transpose(1, 2)).transpose(1, 2)
+        outputs: Tensor = inputs + self.within(self.second(inputs))
+        return outputs
+
+
+def mixer(patches: int, patch: int, outputs: int, *, width: int = 24) -> nn.Sequential:
+    """Patches of shape (batch, patches, patch) → two layers of mixing → numbers."""
+    return nn.Sequential(
+        nn.Linear(patch, width),
+        Mixing(patches, width),
+        Mixing(patches, width),
+        nn.LayerNorm(width),
+        nn.Flatten(),
+        nn.Linear(patches * width, outputs),
+    )
+
+
+def straight_convolutions(convolution: type[nn.Conv1d | nn.Conv2d], outputs: int, depth: int) -> nn.Sequential:
+    """So many convolutions one after the other, without normalization or shortcuts, and the mean over all places."""
+    layers: list[nn.Module] = []
+    for inward in (1, *[8] * (depth - 1)):
+        layers += [convolution(inward, 8, 3, padding=1), nn.ReLU()]
+    return nn.Sequential(*layers, nn.Flatten(2), nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(8, outputs))
+
+
+class Shortcut(nn.Module):
+    """x + f(x) with nothing that normalizes: the variance grows by a factor from one to the next.
+
+    With He's initialization, which keeps the variance of f, it doubles: Zhang et al. 2019, "Fixup initialization".
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.branch = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width))
+        for layer in (self.branch[0], self.branch[2]):
+            nn.init.kaiming_normal_(layer.get_parameter("weight"))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Shape (batch, width), before and after."""
+        outputs: Tensor = inputs + self.branch(inputs)
+        return outputs
+
+
+def shortcuts(inward: int, outward: int, *, width: int = 32, depth: int) -> nn.Sequential:
+    """A linear layer, so many shortcuts, and a linear layer."""
+    return nn.Sequential(
+        nn.Linear(inward, width), *(Shortcut(width) for _ in range(depth)), nn.Linear(width, outward)
+    )
+
+
+class Codebook(nn.Module):
+    """The nearest of k points, made smooth: Σ pⱼ cⱼ with p = softmax(−‖x − c‖² / τ).
+
+    A point that is nobody's nearest has no slope: the local minima of k-means, and of learned codes
+    (van den Oord et al. 2017, "Neural discrete representation learning").
+    """
+
+    SHARPNESS = 4.0
+
+    def __init__(self, codes: int, width: int) -> None:
+        super().__init__()
+        self.codes = nn.Parameter(torch.zeros(codes, width))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Standard normal."""
+        nn.init.normal_(self.codes)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Shape (batch, width), before and after."""
+        away = (inputs[:, None] - self.codes).pow(2).sum(2)
+        return (-self.SHARPNESS * away).softmax(1) @ self.codes

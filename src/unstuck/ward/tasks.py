@@ -5,7 +5,9 @@ Each is drawn under a seed of its own: another seed is another draw of samples f
 
 from __future__ import annotations
 
+import math
 import re
+from collections import Counter
 from dataclasses import dataclass
 from functools import cache
 from pydoc_data import topics
@@ -144,3 +146,49 @@ def surface(seed: int) -> Task:
     points = (points - points.mean(0)) / points.std(0)
     points += 0.1 * torch.randn(points.shape, generator=drawn, device="cpu")
     return _split(points, points)
+
+
+SUBJECTS = ("assignment", "compound", "debugger", "formatstrings", "import", "specialnames", "string-methods", "types")
+"""Of Python's own help."""
+
+WINDOW, VOCABULARY = 20, 512
+"""Of :func:`subject`: words that are read, and numbers for them; 0 stands for all that are rare."""
+
+
+@cache
+def _pages() -> tuple[Tensor, ...]:
+    """Each of :data:`SUBJECTS` as numbers of its words, the most frequent first."""
+    pages = [re.findall("[a-z]+", topics.topics[name].lower()) for name in SUBJECTS]
+    counts = Counter(word for page in pages for word in page)
+    numbers = {word: place + 1 for place, (word, _) in enumerate(counts.most_common(VOCABULARY - 1))}
+    return tuple(torch.tensor([numbers.get(word, 0) for word in page], device="cpu") for page in pages)
+
+
+def subject(seed: int) -> Task:
+    """20 words in a row, shape (n, 20), and which of eight pages of Python's help they are from."""
+    drawn, pages = _drawn(seed + 1), _pages()
+    targets = torch.randint(len(pages), (SAMPLES + HELD_OUT,), generator=drawn, device="cpu")
+    places = torch.rand(len(targets), generator=drawn, device="cpu")
+    starts = (places * torch.tensor([len(page) - WINDOW for page in pages], device="cpu")[targets]).long().tolist()
+    words = [pages[page][start : start + WINDOW] for page, start in zip(targets.tolist(), starts, strict=True)]
+    return _split(torch.stack(words), targets)
+
+
+PATCHES, PATCH, ASKED = 8, 6, 4
+"""Of :func:`vibrations`."""
+
+
+def vibrations(seed: int) -> Task:
+    """Damped vibrations x(t) = o + a e^(-dt) sin(2πft + φ) under noise, cut into patches, shape (n, 8, 6); what is
+    asked for are a, d, f and o, standardized, shape (n, 4).
+    """
+    drawn, count = _drawn(seed + 1), SAMPLES + HELD_OUT
+    uniform = torch.rand(ASKED + 1, count, 1, generator=drawn, device="cpu")
+    height, damping, frequency, offset = 0.5 + uniform[0], 3 * uniform[1], 2 + 3 * uniform[2], uniform[3] - 0.5
+    times = torch.linspace(0, 1, PATCHES * PATCH, device="cpu")
+    waves = torch.sin(2 * math.pi * (frequency * times + uniform[4]))
+    signals = offset + height * torch.exp(-damping * times) * waves
+    signals += 0.05 * torch.randn(signals.shape, generator=drawn, device="cpu")
+    signals = (signals - signals.mean()) / signals.std()
+    asked = uniform[:ASKED, :, 0].T
+    return _split(signals.view(count, PATCHES, PATCH), (asked - 0.5) * 12**0.5)

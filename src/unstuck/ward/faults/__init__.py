@@ -1,7 +1,7 @@
 """Every kind of fault, by the lecture's chapters."""
 
 from unstuck.ward.fault import Fault
-from unstuck.ward.faults import batches, beyond, critical_points, losses, normalization, rates
+from unstuck.ward.faults import batches, beyond, critical_points, later, losses, normalization, rates
 
 ALL: tuple[Fault, ...] = (
     *critical_points.FAULTS,
@@ -10,6 +10,7 @@ ALL: tuple[Fault, ...] = (
     *losses.FAULTS,
     *normalization.FAULTS,
     *beyond.FAULTS,
+    *later.FAULTS,
 )
 
 BY_KIND = {fault.kind: fault for fault in ALL}

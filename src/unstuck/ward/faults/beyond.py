@@ -13,7 +13,7 @@ from unstuck.ward.changes import Detached, confident, followed, head, replaced
 from unstuck.ward.fault import CLASSIFIERS, EVERY_HOST, Fault
 from unstuck.ward.parts import Parts
 
-NOT_TEXT = ("perceptron", "convolutional", "residual", "recurrent", "autoencoder")
+NOT_TEXT = ("perceptron", "convolutional", "residual", "recurrent", "autoencoder", "mixer")
 
 
 def body_missing(parts: Parts) -> Parts:
@@ -241,7 +241,7 @@ FAULTS = (
         kind="dropout",
         cause="over-regularized",
         plant=dropout,
-        hosts=("perceptron", "convolutional", "transformer", "autoencoder"),
+        hosts=("perceptron", "convolutional", "transformer", "autoencoder", "bag-of-words", "mixer"),
         severities=(0.8, 0.95),
     ),
     Fault(
@@ -255,7 +255,7 @@ FAULTS = (
         kind="infinite-target",
         cause="non-finite",
         plant=infinite_target,
-        hosts=("autoencoder",),
+        hosts=("autoencoder", "mixer"),
         curable=False,
     ),
     Fault(

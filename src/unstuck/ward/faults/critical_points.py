@@ -79,7 +79,7 @@ FAULTS = (
         kind="copied-units",
         cause="saddle-point",
         plant=copies,
-        hosts=("perceptron", "convolutional", "autoencoder"),
+        hosts=("perceptron", "convolutional", "autoencoder", "bag-of-words"),
         severities=(2, 1),
     ),
     Fault(

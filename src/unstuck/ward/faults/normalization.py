@@ -260,7 +260,7 @@ FAULTS = (
         kind="dead-rectifiers",
         cause="dead-units",
         plant=dead,
-        hosts=("perceptron", "convolutional", "residual"),
+        hosts=("perceptron", "convolutional", "residual", "bag-of-words"),
         severities=(5, 20),
     ),
     Fault(

@@ -187,7 +187,7 @@ FAULTS = (
         kind="uneven-layers",
         cause="ill-conditioned",
         plant=uneven,
-        hosts=LAYERED,
+        hosts=(*LAYERED, "bag-of-words", "mixer"),
         optimizers=("sgd",),
         severities=(10, 30),
     ),
