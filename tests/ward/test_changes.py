@@ -8,7 +8,17 @@ from torch import nn
 
 from unstuck.untouched import seeded
 from unstuck.ward import changes
-from unstuck.ward.networks import Recurrent, Transformer, convolutional, perceptron, residual
+from unstuck.ward.networks import (
+    BagOfWords,
+    Codebook,
+    Recurrent,
+    Transformer,
+    convolutional,
+    mixer,
+    perceptron,
+    residual,
+    shortcuts,
+)
 
 INPUTS = torch.randn(64, 20, generator=torch.Generator().manual_seed(0))
 
@@ -27,8 +37,10 @@ def model() -> nn.Sequential:
         (lambda: residual(8), 48),
         (lambda: Recurrent(nn.GRU(6, 24), 6), 24),
         (lambda: Transformer(28, 16), 32),
+        (lambda: BagOfWords(512, 8), 32),
+        (lambda: mixer(8, 6, 4), 192),
     ],
-    ids=["perceptron", "convolutional", "residual", "recurrent", "transformer"],
+    ids=["perceptron", "convolutional", "residual", "recurrent", "transformer", "bag-of-words", "mixer"],
 )
 def test_the_head_is_what_gives_the_outputs(made: type[nn.Module], features: int) -> None:
     assert changes.head(made()).in_features == features
@@ -85,6 +97,15 @@ def test_detached_hands_no_gradient_back(model: nn.Sequential) -> None:
     assert [parameter.grad is not None for parameter in model.parameters()] == [False] * 4 + [True] * 2
 
 
+def test_a_layer_in_a_list_computes_and_is_not_found(model: nn.Sequential) -> None:
+    expected, before = model(INPUTS), len(list(model.parameters()))
+    layer = model[2]
+    changes.replaced(model, layer, changes.Unregistered(layer))
+    assert torch.equal(model(INPUTS), expected)
+    assert len(list(model.parameters())) == before - 2
+    assert not any(module is layer for module in model.modules())
+
+
 def test_biased_and_confident(model: nn.Sequential) -> None:
     size = changes.head(model).weight.norm()
     changes.confident(changes.biased(model, -100.0), 10.0)
@@ -105,3 +126,28 @@ def test_tones_find_one_from_where_they_usually_start() -> None:
         model = changes.Tones(12)
     assert bool((model.frequencies <= model.HIGHEST).all())
     assert model(torch.zeros(5, 1)).shape == (5, 1)
+
+
+def test_words_in_another_order_are_the_same_bag() -> None:
+    with seeded(0):
+        model = BagOfWords(30, 4)
+    words = torch.randint(30, (5, 20), generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(model(words), model(words.flip(1)), atol=1e-6)
+
+
+def test_each_shortcut_makes_the_variance_three_times_as_large() -> None:
+    with seeded(0):
+        spread = [float(shortcuts(20, 4, depth=depth)[:-1](INPUTS).var().detach()) for depth in (4, 14)]
+    assert 3**8 < spread[1] / spread[0] < 3**12
+
+
+def test_a_code_that_is_nobodys_nearest_has_no_slope() -> None:
+    with seeded(0):
+        model = Codebook(3, 4)
+    with torch.no_grad():
+        model.codes.copy_(torch.tensor([0.0, 8.0, 9.0])[:, None].expand(3, 4))
+    points = INPUTS[:, :4]
+    assert torch.allclose(model(points), torch.zeros(64, 4), atol=1e-6)
+    nn.functional.mse_loss(model(points), points).backward()
+    assert model.codes.grad is not None
+    assert float(model.codes.grad[1:].abs().max()) < 1e-6 < float(model.codes.grad[0].abs().max())

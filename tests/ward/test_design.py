@@ -54,13 +54,25 @@ def test_both_parts_hold_every_kind_of_question() -> None:
              for name in ("calibration", "held-out")}  # fmt: skip
     for cases in parts.values():
         assert {case.group for case in cases} == {"faulty", "healthy", "double"}
-        assert sum(case.group == "healthy" for case in cases) >= 40
-        assert sum(case.group == "faulty" for case in cases) >= 60
+        assert sum(case.group == "healthy" for case in cases) >= 45
+        assert sum(case.group == "faulty" for case in cases) >= 90
+        assert sum(case.group == "double" for case in cases) >= 10
     seen = parts["calibration"]
     assert not {case.host for case in seen} & set(design.UNSEEN_HOSTS)
     assert not {kind for case in seen for kind in case.kinds} & set(design.UNSEEN_KINDS)
     assert set(design.UNSEEN_KINDS) <= set(faults.BY_KIND) | set(healthy.BY_KIND)
     assert set(design.UNSEEN_HOSTS) < set(hosts.BY_NAME)
+
+
+def test_hosts_that_joined_follow_the_others() -> None:
+    """So that the cases on the first hosts are those that they were before."""
+    for cases in (design.candidates(), design.well()):
+        for kind in {case.kinds for case in cases}:
+            joined = [case.host in design.JOINED for case in cases if case.kinds == kind]
+            assert joined == sorted(joined)
+            assert not all(joined)
+    assert "zero-weights/perceptron/sgd/0" in {case.name for case in design.candidates()}
+    assert "as-it-is/perceptron/sgd/0" in {case.name for case in design.well()}
 
 
 def test_pairs_are_of_faults_that_their_host_can_have() -> None:

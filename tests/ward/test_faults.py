@@ -11,7 +11,7 @@ from torch import nn
 
 from unstuck.problem import Problem
 from unstuck.walk import walk
-from unstuck.ward import changes, faults, healthy, hosts
+from unstuck.ward import changes, faults, healthy, hosts, tasks
 from unstuck.ward.fault import Fault, Measure
 from unstuck.ward.healthy import Wellness
 from unstuck.ward.parts import Parts
@@ -161,3 +161,62 @@ def test_a_training_is_handed_over_where_it_has_got_to() -> None:
     assert start.optimizer.param_groups[0]["lr"] == pytest.approx(0.02)
     sample = problem.data.sample(512, chunk=256, seed=0)
     assert problem.mean_loss(sample) < start.mean_loss(sample) - 0.1
+
+
+def test_multiplied_losses() -> None:
+    host = hosts.BY_NAME["transformer"].parts("sgd", 0)
+    inputs, targets = (tensor[:8] for tensor in host.train)
+    scores = host.model(inputs)
+    for kind, factor in (("scale-left-in", 64), ("mean-taken-twice", 1 / 32)):
+        parts = planted(kind, "transformer", factor)
+        assert torch.allclose(parts.loss(scores, targets), factor * host.loss(scores, targets))
+
+
+@pytest.mark.parametrize("host", ["convolutional", "transformer", "mixer"])
+def test_what_is_in_a_list_is_not_learned(host: str) -> None:
+    """The function is the same; of matrices the last one is left, and an embedding."""
+    parts = planted("hidden-in-a-list", host)
+    assert torch.equal(outputs(parts), outputs(hosts.BY_NAME[host].parts("sgd", 0)))
+    assert len(changes.layers(parts.model)) == 1
+
+
+@pytest.mark.parametrize("host", ["perceptron", "transformer", "autoencoder"])
+def test_batches_of_a_kind_hold_all_samples_and_each_batch_few_targets(host: str) -> None:
+    before, parts = hosts.BY_NAME[host].parts("sgd", 0), planted("batches-of-a-kind", host)
+    first = parts.train[1].view(tasks.SAMPLES, -1)[:, 0].double()
+    assert torch.equal(first.sort().values, before.train[1].view(tasks.SAMPLES, -1)[:, 0].double().sort().values)
+    assert float(first.view(-1, parts.batch).std(1).mean()) < 0.2 * float(first.std())
+    assert not parts.shuffle
+
+
+def test_few_samples_many_times() -> None:
+    inputs = planted("repeated-samples", "recurrent", 32).train[0]
+    assert len(inputs) == tasks.SAMPLES
+    assert len(inputs.unique(dim=0)) == 32
+
+
+def test_a_masked_logarithm_is_finite_and_its_slope_is_not() -> None:
+    parts = planted("masked-logarithm", "perceptron", 1_000)
+    loss = parts.loss(parts.model(parts.train[0]), parts.train[1])
+    (slope,) = torch.autograd.grad(loss, changes.head(parts.model).weight)
+    assert loss.isfinite()
+    assert not slope.isfinite().all()
+
+
+def test_more_signals_on_their_way_through_the_layers() -> None:
+    def size(kind: str, host: str, severity: float | None) -> float:
+        return float(outputs(planted(kind, host, severity)).std(0).mean())
+
+    assert size("deep-convolutions", "residual", 16) < 1e-3 < 10 < size("unnormalized-shortcuts", "mixer", 12)
+    assert size("zero-scales", "convolutional", None) == 0
+    assert float(outputs(planted("rectified-outputs", "mixer")).min()) == 0
+
+
+@pytest.mark.parametrize("kind", ["normalized-in-the-model", "zero-head", "never-shuffled", "sorted-and-shuffled"])
+def test_what_only_looks_ill(kind: str) -> None:
+    """The same samples and, but for a last layer of zeros, the same outputs as the host's."""
+    before = hosts.BY_NAME["perceptron"].parts("sgd", 0)
+    parts = healthy.BY_KIND[kind].make(hosts.BY_NAME["perceptron"].parts("sgd", 0))
+    assert torch.equal(parts.train[1].bincount(), before.train[1].bincount())
+    found, expected = (each.model.eval()(each.train[0]).sum(0) for each in (parts, before))
+    assert torch.allclose(found, torch.zeros(4) if kind == "zero-head" else expected, atol=0.1)

@@ -10,7 +10,11 @@ import torch
 from unstuck.ward import tasks
 from unstuck.ward.tasks import Task
 
-ALL = (tasks.teacher, tasks.glyphs, tasks.waves, tasks.recall, tasks.text, tasks.surface)
+ALL = (
+    *(tasks.teacher, tasks.glyphs, tasks.waves, tasks.recall, tasks.subject),
+    *(tasks.text, tasks.surface, tasks.vibrations),
+)
+CLASSES = ALL[:5]
 every_task = pytest.mark.parametrize("task", ALL, ids=lambda task: task.__name__)
 
 
@@ -38,7 +42,7 @@ def test_inputs_are_as_networks_like_them(task: Callable[[int], Task]) -> None:
         assert float(inputs.std()) == pytest.approx(1, abs=0.1)
 
 
-@pytest.mark.parametrize("task", ALL[:4], ids=lambda task: task.__name__)
+@pytest.mark.parametrize("task", CLASSES, ids=lambda task: task.__name__)
 def test_every_class_occurs(task: Callable[[int], Task]) -> None:
     shares = torch.bincount(task(0).train[1]) / tasks.SAMPLES
     assert float(shares.min()) > 0.3 / len(shares)
@@ -62,3 +66,22 @@ def test_three_dimensions_explain_the_surface() -> None:
     spectrum = torch.linalg.svdvals(points - points.mean(0)) ** 2
     assert float(spectrum[:3].sum() / spectrum.sum()) > 0.5
     assert float(spectrum[3:].sum() / spectrum.sum()) > 0.1  # curved: a plane does not hold it
+
+
+def test_words_are_those_of_their_page() -> None:
+    """The most frequent words have the smallest numbers, and pages differ in them."""
+    inputs, targets = tasks.subject(0).train
+    assert 0 < int((inputs == 1).sum()) > int((inputs == 100).sum()) > 0
+    assert int(inputs.max()) == tasks.VOCABULARY - 1
+    counts = [torch.bincount(inputs[targets == page].flatten(), minlength=tasks.VOCABULARY) for page in (1, 2)]
+    shares = [count / count.sum() for count in counts]
+    assert float((shares[0] - shares[1]).abs().sum()) > 0.5
+
+
+def test_what_is_asked_of_a_vibration_is_in_it() -> None:
+    """The offset is the mean of the last patches, where the vibration has died down."""
+    inputs, asked = tasks.vibrations(0).train
+    assert torch.allclose(asked.std(0), torch.ones(tasks.ASKED), atol=0.05)
+    damped = asked[:, 1] > 1
+    found = torch.corrcoef(torch.stack((inputs[damped, 4:].mean((1, 2)), asked[damped, 3])))
+    assert float(found[0, 1]) > 0.9

@@ -201,7 +201,8 @@ def straight_convolutions(convolution: type[nn.Conv1d | nn.Conv2d], outputs: int
 class Shortcut(nn.Module):
     """x + f(x) with nothing that normalizes: the variance grows by a factor from one to the next.
 
-    With He's initialization, which keeps the variance of f, it doubles: Zhang et al. 2019, "Fixup initialization".
+    With He's initialization of both of its layers f has twice the variance of x, and the sum three times
+    (Zhang et al. 2019, "Fixup initialization", section 2).
     """
 
     def __init__(self, width: int) -> None:
@@ -218,9 +219,7 @@ class Shortcut(nn.Module):
 
 def shortcuts(inward: int, outward: int, *, width: int = 32, depth: int) -> nn.Sequential:
     """A linear layer, so many shortcuts, and a linear layer."""
-    return nn.Sequential(
-        nn.Linear(inward, width), *(Shortcut(width) for _ in range(depth)), nn.Linear(width, outward)
-    )
+    return nn.Sequential(nn.Linear(inward, width), *(Shortcut(width) for _ in range(depth)), nn.Linear(width, outward))
 
 
 class Codebook(nn.Module):

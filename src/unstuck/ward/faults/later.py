@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unstuck.problem import LossFunction
@@ -67,7 +66,7 @@ def unknown_words(parts: Parts) -> Parts:
 
 
 def unnormalized_shortcuts(parts: Parts, severity: float) -> Parts:
-    """So many shortcuts, each of which doubles the variance, and no normalization."""
+    """So many shortcuts, each of which makes the variance three times as large, and no normalization."""
     inward, outward = parts.train[0][0].numel(), head(parts.model).out_features
     with seeded(0):
         model = nn.Sequential(nn.Flatten(), shortcuts(inward, outward, depth=int(severity)))
