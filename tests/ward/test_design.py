@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from unstuck.errors import InputError
@@ -34,6 +36,12 @@ def test_what_the_file_says_is_what_training_gives() -> None:
     assert found.hurts
     assert found.constant == pytest.approx(kept.constant, rel=1e-6)
     assert (found.faulty, found.mended) == pytest.approx((kept.faulty, kept.mended), rel=0.3)
+
+
+def test_a_training_that_broke_is_not_well() -> None:
+    broken = [ends for ends in design.healthy_ends().values() if math.isinf(ends.end)]
+    assert broken
+    assert not any(ends.well for ends in broken)
 
 
 def test_hosts_optimizers_and_seeds_take_turns() -> None:

@@ -58,7 +58,7 @@ CASES = [
         "as-it-is",
         result("dead-units", treated=1.2, untouched=1.0, confidence=0.7),
         group="healthy",
-        host="residual",
+        host="mixer",
     ),
 ]
 

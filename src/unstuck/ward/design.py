@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from unstuck.errors import InputError
 from unstuck.ward import faults, healthy, hosts
@@ -99,13 +99,17 @@ def twins() -> dict[str, Twins]:
 
 
 def healthy_ends() -> dict[str, Healthy]:
-    """By the names of healthy cases: where they end, and where they should."""
-    return {name: Healthy(**ends) for name, ends in _stored(ENDS).items() if "level" in ends}
+    """By the names of healthy cases: where they end, infinity for one that broke, and where they should."""
+    found = {name: ends for name, ends in _stored(ENDS).items() if "level" in ends}
+    return {
+        name: Healthy(end=math.inf if ends["end"] is None else ends["end"], level=ends["level"])
+        for name, ends in found.items()
+    }
 
 
 @cache
-def _stored(path: Path) -> dict[str, dict[str, float]]:
-    found: dict[str, dict[str, float]] = json.loads(path.read_text(encoding="utf-8"))
+def _stored(path: Path) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
     return found
 
 

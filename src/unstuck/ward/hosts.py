@@ -118,7 +118,7 @@ HOSTS = (
         task=tasks.subject,
         network=lambda: BagOfWords(tasks.VOCABULARY, len(tasks.SUBJECTS)),
         rates={"sgd": 0.3, "adam": 0.01, "adamw": 0.01},
-        level=0.6,
+        level=0.4,
     ),
     Host(
         name="mixer",
