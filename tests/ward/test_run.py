@@ -52,7 +52,7 @@ def test_the_verb(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["ward", "--list", "--kinds", "softmax-twice", "--part", "all"]) == 0
     listed = capsys.readouterr().out
     assert "calibration  softmax-twice/perceptron" in listed
-    assert "held-out  softmax-twice/recurrent" in listed
+    assert "held-out  softmax-twice/bag-of-words" in listed
     ledger, document = tmp_path / "ward.sqlite", tmp_path / "ward.json"
     asked = ["ward", "--kinds", "body-missing", "--hosts", "perceptron", "--limit", "1", "--budget", "100"]
     for _ in range(2):
