@@ -173,7 +173,8 @@ class Rounds:
         candidates = shortlisted([candidates_of(self.cause(each.cause), each, readings) for each in suspected])
         if not candidates:
             return None
-        begin = suspected[0].judgement.from_update or 0
+        tried = {candidate.cause for candidate in candidates}  # `healthy`, which may stand first, has no remedy
+        begin = next(each.judgement.from_update for each in suspected if each.cause in tried) or 0
         if after is not None:
             begin = after.from_update
             candidates = [replace(candidate, after=after.treatment[-1:]) for candidate in candidates]
