@@ -1,6 +1,11 @@
 """The lecture's experiments and those of the papers that it cites, in its order: one file each."""
 
-from unstuck.studies import batch_accuracy, critical_point, minimum_ratio
+from unstuck.studies import batch_accuracy, critical_point, minimum_ratio, momentum
 from unstuck.study import Study
 
-ALL: tuple[Study, ...] = (critical_point.STUDY, minimum_ratio.STUDY, batch_accuracy.STUDY)
+ALL: tuple[Study, ...] = (
+    critical_point.STUDY,
+    minimum_ratio.STUDY,
+    batch_accuracy.STUDY,
+    momentum.STUDY,
+)
