@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from unstuck.fleet_network import Network
-from unstuck.studies.minimum_ratio import STUDY, Surface, curve, measure, run
+from unstuck.studies.minimum_ratio import STUDY, curve, measure, run
 from unstuck.study import Run, Runs
-from unstuck.study.networks import perceptron
+from unstuck.study.curved import Curved, mean_loss
+from unstuck.study.networks import perceptron, squared_error
 
 GATES = {gate.measurement: gate for gate in STUDY.gates}
 
@@ -24,12 +25,12 @@ def test_the_curve_is_the_homeworks() -> None:
     assert targets[50].item() == pytest.approx(math.sin(5 * math.pi * x) / (5 * math.pi * x))
 
 
-def surface() -> tuple[Surface, Tensor, nn.Module]:
+def surface() -> tuple[Curved, Tensor, nn.Module]:
     torch.manual_seed(0)
     model = perceptron((1, 3, 1), nn.Tanh).double()
     network = Network.of(model)
     row, _ = network.split(model)
-    return Surface(network, *curve()), row[None], model
+    return Curved(mean_loss(network, squared_error, *curve())), row[None], model
 
 
 def test_hessians_are_those_of_finite_differences_of_the_gradient() -> None:

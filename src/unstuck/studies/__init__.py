@@ -1,11 +1,19 @@
 """The lecture's experiments and those of the papers that it cites, in its order: one file each."""
 
-from unstuck.studies import batch_accuracy, batch_time, critical_point, minimum_ratio, momentum
+from unstuck.studies import (
+    batch_accuracy,
+    batch_time,
+    critical_point,
+    minimum_ratio,
+    momentum,
+    saddles_and_index,
+)
 from unstuck.study import Study
 
 ALL: tuple[Study, ...] = (
     critical_point.STUDY,
     minimum_ratio.STUDY,
+    saddles_and_index.STUDY,
     batch_time.STUDY,
     batch_accuracy.STUDY,
     momentum.STUDY,

@@ -10,14 +10,14 @@ import plotly.graph_objects as go
 import torch
 from scipy.stats import spearmanr
 from torch import Tensor, nn
-from torch.func import functional_call, grad, hessian, vmap
+from torch.func import hessian
 
 from unstuck import plot
 from unstuck.fleet import Member, train_fleet
-from unstuck.fleet_network import Network
 from unstuck.methods.update import adam
 from unstuck.numerics.spectrum import count_signs, newton_residual
 from unstuck.study import Gate, Measurement, Runs, Study
+from unstuck.study.curved import Curved, mean_loss
 from unstuck.study.networks import perceptron, squared_error
 
 NETWORKS = 25
@@ -65,7 +65,7 @@ def run(seed: int, networks: int) -> dict[str, Any]:
         for number, rate in enumerate(rates)
     ]
     fleet = train_fleet(_build, squared_error, inputs, targets, members, UPDATES, keep=(0,))
-    surface = Surface(fleet.network, inputs, targets)
+    surface = Curved(mean_loss(fleet.network, squared_error, inputs, targets))
     trained = fleet.parameters
     untrained = surface.gradients(fleet.at(0).parameters).norm(dim=1)
     return {
@@ -81,32 +81,6 @@ def curve() -> tuple[Tensor, Tensor]:
     return inputs, torch.sinc(5.0 * inputs)
 
 
-class Surface:
-    """The loss over a network's parameters, for many networks at once."""
-
-    def __init__(self, network: Network, inputs: Tensor, targets: Tensor) -> None:
-        def loss(row: Tensor) -> Tensor:
-            outputs = functional_call(network.model, network.named(row), (inputs,))
-            return squared_error(outputs, targets).mean()
-
-        self.losses = vmap(loss)
-        self.gradients = vmap(grad(loss))
-        self.hessians = vmap(hessian(loss), chunk_size=5)
-
-    def nearer_to_rest(self, rows: Tensor, steps: int) -> Tensor:
-        """Levenberg and Marquardt's steps on ½‖g‖²: p = −(H² + μ²)⁻¹ H g; one that does not lower ‖g‖ is not taken."""
-        damping = rows.new_full((len(rows), 1), 1e-2)
-        for _ in range(steps):
-            values, vectors = torch.linalg.eigh(self.hessians(rows))
-            gradients = self.gradients(rows)
-            along = torch.einsum("knj,kn->kj", vectors, gradients)
-            weights = values / (values.square() + (damping * values.abs().amax(1, keepdim=True)).square())
-            moved = rows - torch.einsum("knj,kj->kn", vectors, weights * along)
-            better = (self.gradients(moved).norm(dim=1) < gradients.norm(dim=1))[:, None]
-            rows, damping = torch.where(better, moved, rows), torch.where(better, damping / 4.0, damping * 8.0)
-        return rows
-
-
 def _build() -> nn.Module:
     return perceptron(WIDTHS, nn.Tanh).double()
 
@@ -119,7 +93,7 @@ def _random_symmetric(seed: int) -> Tensor:
     return values
 
 
-def _described(surface: Surface, rows: Tensor, untrained: Tensor) -> dict[str, list[float]]:
+def _described(surface: Curved, rows: Tensor, untrained: Tensor) -> dict[str, list[float]]:
     """Of each network its loss, its counts of signs, and how near to a critical point it is."""
     values, vectors = torch.linalg.eigh(surface.hessians(rows))
     gradients = surface.gradients(rows)
