@@ -1,8 +1,9 @@
 """Hung-yi Lee, *Machine Learning* 2021, "What to do when a network fails to train": its claims in its own order."""
 
+from unstuck.lecture.batch_and_momentum import CHAPTER as BATCH_AND_MOMENTUM
 from unstuck.lecture.chapter import LANGUAGES, Chapter, Language, Line, Text
 from unstuck.lecture.critical_points import CHAPTER as CRITICAL_POINTS
 
-CHAPTERS: tuple[Chapter, ...] = (CRITICAL_POINTS,)
+CHAPTERS: tuple[Chapter, ...] = (CRITICAL_POINTS, BATCH_AND_MOMENTUM)
 
 __all__ = ["CHAPTERS", "LANGUAGES", "Chapter", "Language", "Line", "Text"]

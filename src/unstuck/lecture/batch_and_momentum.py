@@ -1,0 +1,117 @@
+"""Chapter 2: how many samples an update sees, and what it keeps of the last one."""
+
+from unstuck.lecture.chapter import Chapter, Line, Text
+
+EQUAL_UPDATES = Text(
+    "At equal epochs a small batch makes many more updates. In as many updates, the whole set trains as well.",
+    "轮数相同时，小批次的更新次数多得多。更新次数相同时，用全部数据训练得一样好。",
+)
+
+CHAPTER = Chapter(
+    number=2,
+    title=Text("Batch and momentum", "批次与动量 (batch and momentum)"),
+    opens=Text(
+        "How many samples should an update see, and how can it pass what stops plain gradient descent?",
+        "每次更新应该看多少样本？又如何越过让普通梯度下降停住的地方？",
+    ),
+    lines=(
+        Line(
+            says=Text(
+                "Thanks to parallel hardware, an update on a larger batch hardly takes longer, unless the batch is too "
+                "large.",
+                "由于硬件并行，较大批次的一次更新几乎不更慢，除非批次过大。",
+            ),
+            study="batch-time",
+            gate="update on 16 samples over one on one",
+            number=Text("time of an update on 16 samples over one on one", "16 个样本与 1 个样本的更新时间之比"),
+            correction=Text(
+                "How large is too large depends on the hardware: on a processor it may be a hundred samples.",
+                "多大算过大取决于硬件：在普通处理器上可能是一百个样本。",
+            ),
+        ),
+        Line(
+            says=Text(
+                "So an epoch of small batches takes longer: 60,000 updates instead of 60.",
+                "因此小批次的一轮 (epoch) 更慢：要更新 60,000 次，而不是 60 次。",
+            ),
+            study="batch-time",
+            gate="epoch of single samples over the fastest epoch",
+            number=Text(
+                "time of an epoch of single samples over the fastest one", "逐个样本的一轮与最快一轮的时间之比"
+            ),
+        ),
+        Line(
+            says=Text(
+                "Yet smaller batches reach better accuracy, in training as well: it is optimization that suffers with "
+                "large ones.",
+                "然而较小的批次准确率更高，训练准确率也是如此：大批次的问题出在优化上。",
+            ),
+            study="batch-accuracy",
+            gate="training accuracy, equal epochs",
+            number=Text("points of training accuracy gained, at equal epochs", "轮数相同时训练准确率高出的百分点"),
+            correction=EQUAL_UPDATES,
+        ),
+        Line(
+            says=Text(
+                "Noisy updates help: where the loss of one batch is stuck, that of the next one is not.",
+                "带噪声的更新有帮助：在一个批次的损失上卡住时，在下一个批次上没有卡住。",
+            ),
+            study="batch-accuracy",
+            gate="share of batches that pull at a saddle",
+            number=Text(
+                "share of small batches with a gradient where the whole set has none",
+                "全部数据没有梯度处有梯度的小批次比例",
+            ),
+        ),
+        Line(
+            says=Text(
+                "The movement is the gradient's step and a part of the last movement: a weighted sum of all gradients.",
+                "移动量 (movement) 是梯度的一步加上上一次移动量的一部分：也就是所有梯度的加权和。",
+            ),
+            study="momentum",
+            gate="movement minus the weighted sum of all gradients",
+            number=Text("difference between the two", "两者之差"),
+        ),
+        Line(
+            says=Text(
+                "Momentum carries the movement over small bumps and plateaus at which gradient descent stops.",
+                "动量使移动越过梯度下降会停住的小坡和平地。",
+            ),
+            study="momentum",
+            gate="share of low bumps passed with momentum",
+            number=Text("share of low bumps that are passed", "越过的小坡比例"),
+            correction=Text(
+                "No bump that is as high as the start is passed, and at a low rate momentum is no more than a larger "
+                "rate.",
+                "与起点一样高的坡越不过去；学习率很低时，动量只相当于更大的学习率。",
+            ),
+        ),
+    ),
+    summary=(
+        Line(
+            says=Text(
+                "Time of an epoch: longer for small batches, shorter for large ones.",
+                "一轮的时间：小批次慢，大批次快。",
+            ),
+            study="batch-time",
+            gate="epoch of single samples over the fastest epoch",
+            number=Text(
+                "time of an epoch of single samples over the fastest one", "逐个样本的一轮与最快一轮的时间之比"
+            ),
+        ),
+        Line(
+            says=Text("Optimization: better with small batches.", "优化：小批次更好。"),
+            study="batch-accuracy",
+            gate="training accuracy, equal epochs",
+            number=Text("points of training accuracy gained, at equal epochs", "轮数相同时训练准确率高出的百分点"),
+            correction=EQUAL_UPDATES,
+        ),
+        Line(
+            says=Text("Generalization: better with small batches.", "泛化 (generalization)：小批次更好。"),
+            study="batch-accuracy",
+            gate="held-out accuracy, equal epochs",
+            number=Text("points of held-out accuracy gained, at equal epochs", "轮数相同时测试准确率高出的百分点"),
+            correction=EQUAL_UPDATES,
+        ),
+    ),
+)
