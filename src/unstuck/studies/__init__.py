@@ -7,6 +7,7 @@ from unstuck.studies import (
     minimum_ratio,
     momentum,
     saddles_and_index,
+    sharp_minima,
 )
 from unstuck.study import Study
 
@@ -16,5 +17,6 @@ ALL: tuple[Study, ...] = (
     saddles_and_index.STUDY,
     batch_time.STUDY,
     batch_accuracy.STUDY,
+    sharp_minima.STUDY,
     momentum.STUDY,
 )
