@@ -17,7 +17,7 @@ WORDS: Mapping[str, Mapping[str, str]] = {
     "en": {
         "title": "The lecture, replayed",
         "lead": "What to do when a network fails to train: each line of the lecture, and beside it what came out when "
-        "it was tried here. These are first looks, with few seeds; `unstuck study NAME` runs a study in full.",
+        "it was tried here. These are first looks, with few seeds; unstuck study NAME runs a study in full.",
         "correction": "More exactly:",
         "summary": "The lecture's own summary",
         "study": "study",
@@ -31,7 +31,7 @@ WORDS: Mapping[str, Mapping[str, str]] = {
     "zh": {
         "title": "重演讲义",
         "lead": "网络训练不起来怎么办：讲义的每一句话，旁边是在这里实际测试的结果。这里只用少数随机种子快速试验；"
-        "`unstuck study NAME` 可完整运行一项研究。",
+        "unstuck study NAME 可完整运行一项研究。",
         "correction": "更准确地说：",
         "summary": "讲义自己的总结",
         "study": "研究",
@@ -43,6 +43,10 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         "does not reproduce here": "在此未能重现",
     },
 }
+
+
+PICTURES = 2
+"""Of a study, at most; its own page shows all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +94,7 @@ def render_lecture(parts: Sequence[Part], studies: Sequence[Document], language:
         {
             "part": part,
             "lines": [_line(told, named, drawn) for told in part.lines],
-            "summary": [_line(told, named, drawn) for told in part.summary],
+            "summary": [_line(told, named, None) for told in part.summary],
         }
         for part in parts
     ]
@@ -98,17 +102,17 @@ def render_lecture(parts: Sequence[Part], studies: Sequence[Document], language:
     return frame.assemble(title=words["title"], body=Markup(body), pictures=list(drawn.values()))
 
 
-def _line(told: Told, named: Mapping[str, Document], drawn: dict[str, Picture]) -> dict[str, Any]:
-    """A line with its number, its outcome, and the study's pictures where it is the first to name the study."""
+def _line(told: Told, named: Mapping[str, Document], drawn: dict[str, Picture] | None) -> dict[str, Any]:
+    """A line with its number, its outcome, and the study's pictures where these are wanted and not yet drawn."""
     study = named.get(told.study, {})
     statistics = next(
         (each for each in mappings(study.get("statistics")) if each.get("measurement") == told.measurement), {}
     )
     outcome = outcome_of({"role": "claim"}, statistics)
     fresh: list[Picture] = []
-    for place, (name, figure) in enumerate(mapping(study.get("pictures")).items()):
+    for place, (name, figure) in list(enumerate(mapping(study.get("pictures")).items()))[:PICTURES]:
         id = f"{told.study}-{place}"
-        if id not in drawn:
+        if drawn is not None and id not in drawn:
             drawn[id] = picture(name, figure, id=id)
             fresh.append(drawn[id])
     return {
