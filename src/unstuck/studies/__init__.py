@@ -3,6 +3,7 @@
 from unstuck.studies import (
     batch_accuracy,
     batch_time,
+    critical_batch,
     critical_point,
     minimum_ratio,
     momentum,
@@ -18,5 +19,6 @@ ALL: tuple[Study, ...] = (
     batch_time.STUDY,
     batch_accuracy.STUDY,
     sharp_minima.STUDY,
+    critical_batch.STUDY,
     momentum.STUDY,
 )

@@ -222,7 +222,7 @@ STUDY = Study(
     run=run,
     measure=measure,
     draw=draw,
-    takes=(100, 10),
+    takes=(75, 8),
     alone=True,
     device=True,
 )

@@ -34,7 +34,7 @@ MOST = 1_297
 
 HIDDEN = (64, 64)
 
-EPOCHS, QUICK_EPOCHS = 40, 20
+EPOCHS, QUICK_EPOCHS = 40, 10
 
 ONE_RATE = 1e-3
 """Adam's usual rate, at which both batches are compared as well."""
@@ -388,6 +388,6 @@ STUDY = Study(
     run=run,
     measure=measure,
     draw=draw,
-    takes=(100, 15),
+    takes=(100, 25),
     data=True,
 )
