@@ -9,12 +9,11 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
-from torch.func import grad, hessian, jvp
+from torch.func import hessian
 
 from unstuck.methods.update import Rule, gradient_descent, heavy_ball
-from unstuck.numerics.krylov import OperatorFromProduct
 from unstuck.numerics.lanczos import extreme_eigenpairs
-from unstuck.study.surface import Function
+from unstuck.study.surface import Function, hessian_operator
 
 METHODS = ("perturbed gradient descent", "perturbed momentum", "Lanczos", "whole Hessian")
 
@@ -30,14 +29,13 @@ SETTLED = 1e-4
 
 def way_down(losses: Function, point: Tensor, generator: torch.Generator) -> tuple[Tensor, float, int]:
     """A direction of negative curvature by Lanczos, its curvature, and the products that it took."""
-    operator = OperatorFromProduct(
-        product=lambda vector: jvp(grad(losses), (point,), (vector,))[1],
-        dimension=len(point),
-        dtype=point.dtype,
-        device=point.device,
-    )
     found = extreme_eigenpairs(
-        operator, generator=generator, smallest=1, largest=0, tolerance=SETTLED, max_products=len(point)
+        hessian_operator(losses, point),
+        generator=generator,
+        smallest=1,
+        largest=0,
+        tolerance=SETTLED,
+        max_products=len(point),
     )
     return found.smallest.vectors[0], found.smallest.values[0], found.products
 

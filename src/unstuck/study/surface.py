@@ -10,9 +10,10 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
-from torch.func import grad, hessian, vmap
+from torch.func import grad, hessian, jvp, vmap
 
 from unstuck.methods.update import Rule, gradient_descent, stack, start, step
+from unstuck.numerics.krylov import OperatorFromProduct
 
 Function = Callable[[Tensor], Tensor]
 
@@ -27,6 +28,16 @@ def taylor(function: Function, point: Tensor, move: Tensor) -> Tensor:
     """L(θ) + gᵀΔ + ½ ΔᵀHΔ."""
     value: Tensor = function(point) + grad(function)(point) @ move + 0.5 * move @ hessian(function)(point) @ move
     return value
+
+
+def hessian_operator(function: Function, point: Tensor) -> OperatorFromProduct:
+    """The Hessian, known by its products."""
+    return OperatorFromProduct(
+        product=lambda vector: jvp(grad(function), (point,), (vector,))[1],
+        dimension=len(point),
+        dtype=point.dtype,
+        device=point.device,
+    )
 
 
 def kind(function: Function, point: Tensor, tolerance: float = 1e-9) -> str:
