@@ -27,7 +27,7 @@ def test_an_aimless_walk_lies_nearly_in_a_plane() -> None:
 
 
 def test_a_network_with_skip_connections() -> None:
-    result = run(seed=5, arm="skip", points=5, rates=[0.01])
+    result = run(seed=5, arm="skip", points=5, rates=[0.01], updates=200)
     assert result["reached"] < 0.5
     assert result["heights"][2][2] == pytest.approx(min(map(min, result["heights"])))
     assert np.shape(result["heights"]) == np.shape(result["walk_heights"]) == (5, 5)

@@ -10,6 +10,7 @@ from unstuck.studies import (
     momentum,
     saddles_and_index,
     sharp_minima,
+    spectrum_during_training,
 )
 from unstuck.study import Study
 
@@ -17,6 +18,7 @@ ALL: tuple[Study, ...] = (
     critical_point.STUDY,
     minimum_ratio.STUDY,
     saddles_and_index.STUDY,
+    spectrum_during_training.STUDY,
     loss_landscape.STUDY,
     batch_time.STUDY,
     batch_accuracy.STUDY,

@@ -29,19 +29,14 @@ from unstuck.study.surface import hessian_operator
 from unstuck.untouched import seeded
 from unstuck.vector import Point, moved, norm, unflatten
 
-ARMS = {
-    "plain": (False, False),
-    "normalized": (False, True),
-    "skip": (True, False),
-    "skip, normalized": (True, True),
-}
+ARMS = {"plain": (False, False), "normalized": (False, True), "skip": (True, False), "skip, normalized": (True, True)}
 """Name → whether there are skip connections, and batch normalization."""
 
 DEPTH, WIDTH = 16, 24
 
 SAMPLES, BATCH, UPDATES = 512, 64, 400
 
-RATES = (1e-3, 3e-3, 1e-2, 3e-2)
+RATES = [1e-3, 3e-3, 1e-2, 3e-2]
 """Of which each network takes the one with the lowest training loss."""
 
 KEPT = 40
@@ -59,12 +54,13 @@ SCALE = 100.0
 
 def plan(seeds: Sequence[int], quick: bool) -> list[dict[str, Any]]:
     """For each seed the four networks, and what is exact."""
-    points, rates = (13, list(RATES[1:3])) if quick else (25, list(RATES))
-    arms: list[dict[str, Any]] = [{"arm": arm, "points": points, "rates": rates} for arm in ARMS]
+    points, rates, updates = (11, RATES[1:3], UPDATES // 2) if quick else (25, RATES, UPDATES)
+    shared = {"points": points, "rates": rates, "updates": updates}
+    arms: list[dict[str, Any]] = [{"arm": arm, **shared} for arm in ARMS]
     return [{"seed": seed, **settings} for seed in seeds for settings in (*arms, {"arm": "rescaled"})]
 
 
-def run(seed: int, arm: str, points: int = 0, rates: Sequence[float] = ()) -> dict[str, Any]:
+def run(seed: int, arm: str, points: int = 0, rates: Sequence[float] = (), updates: int = 0) -> dict[str, Any]:
     """Train a network, and look at the loss around its end."""
     if arm == "rescaled":
         return _rescaled(seed)
@@ -73,8 +69,8 @@ def run(seed: int, arm: str, points: int = 0, rates: Sequence[float] = ()) -> di
     skip, normalized = ARMS[arm]
     build = deep(DEPTH, WIDTH, skip=skip, normalized=normalized)
     members = [Member(rule=heavy_ball(rate), batch_size=BATCH, seed=seed) for rate in rates]
-    keep = np.linspace(0, UPDATES, KEPT + 1).round().astype(int).tolist()
-    fleet = train_fleet(build, cross_entropy, inputs, targets, members, UPDATES, keep=keep)
+    keep = np.linspace(0, updates, KEPT + 1).round().astype(int).tolist()
+    fleet = train_fleet(build, cross_entropy, inputs, targets, members, updates, keep=keep)
     reached = fleet.losses[:, -20:].mean(1).nan_to_num(torch.inf)
     best = int(reached.argmin())
     model = build()
@@ -83,7 +79,7 @@ def run(seed: int, arm: str, points: int = 0, rates: Sequence[float] = ()) -> di
     directions = _random(model, problem.point(), seed)
     found = _plane(problem, directions, points, (inputs, targets))
     if arm == "skip":
-        walk = [fleet.at(updates).parameters[best] - fleet.at(0).parameters[best] for updates in keep]
+        walk = [fleet.at(at).parameters[best] - fleet.at(0).parameters[best] for at in keep]
         found |= _walked(problem, walk, points, (inputs, targets))
         found |= _curvatures(fleet.network, fleet.parameters[best], inputs, targets, seed)
     return {"rate": rates[best], "reached": float(reached[best]), **found}
