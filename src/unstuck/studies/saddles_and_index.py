@@ -69,7 +69,7 @@ def plan(seeds: Sequence[int], quick: bool) -> list[dict[str, Any]]:
     """For each seed the slices, a search for critical points, known ones, and two ways out of a saddle."""
     parts: tuple[dict[str, Any], ...] = (
         {"part": "slices"},
-        {"part": "search", "ends": list(ENDS[::2] if quick else ENDS)},
+        {"part": "search", "ends": list(ENDS[::3] if quick else ENDS)},
         {"part": "index", "units": [1, 2, HIDDEN] if quick else list(range(1, HIDDEN + 1))},
         {"part": "newton"},
     )

@@ -275,5 +275,5 @@ STUDY = Study(
     run=run,
     measure=measure,
     draw=draw,
-    takes=(25, 10),
+    takes=(20, 8),
 )
