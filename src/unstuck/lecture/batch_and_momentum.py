@@ -65,6 +65,21 @@ CHAPTER = Chapter(
         ),
         Line(
             says=Text(
+                "Small batches do better on held-out data, too: large ones end in sharp minima, small ones in flat "
+                "ones.",
+                "小批次在测试数据上也更好：大批次停在尖锐最小值 (sharp minimum)，小批次停在平坦最小值 (flat minimum)。",
+            ),
+            study="sharp-minima",
+            gate="sharpness, equal epochs",
+            number=Text("sharpness of the large batch's end over the small one's", "大批次与小批次终点的尖锐程度之比"),
+            correction=Text(
+                "Most of that is a training that has not gone as far: at the same loss the difference is gone, and the "
+                "same function can be made as sharp as one likes.",
+                "这主要是训练得不够久：损失相同时差别就消失了，而且同一个函数可以变得任意尖锐。",
+            ),
+        ),
+        Line(
+            says=Text(
                 "The movement is the gradient's step and a part of the last movement: a weighted sum of all gradients.",
                 "移动量 (movement) 是梯度的一步加上上一次移动量的一部分：也就是所有梯度的加权和。",
             ),
