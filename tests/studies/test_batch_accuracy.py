@@ -9,8 +9,9 @@ import torch
 
 from unstuck import datasets
 from unstuck.studies import batch_accuracy
-from unstuck.studies.batch_accuracy import autoencoder, chosen, half_squared_error, pulling, way_down
+from unstuck.studies.batch_accuracy import chosen, pulling, way_down
 from unstuck.study import Run, Runs
+from unstuck.study.autoencoder import Autoencoder
 
 
 def _inputs() -> torch.Tensor:
@@ -19,31 +20,21 @@ def _inputs() -> torch.Tensor:
     return signs * torch.tensor([5.0, 3.0, 2.0, 1.0], dtype=torch.float64).sqrt()
 
 
-def test_the_saddle_is_a_critical_point_with_the_curvature_that_is_told() -> None:
-    saddle, down, curvature = way_down(_inputs())
-
-    def loss(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-        outputs = (_inputs() @ b)[:, None] * a
-        return half_squared_error(outputs, _inputs()).mean()
-
-    point = torch.cat([saddle["1.weight"][:, 0], saddle["0.weight"][0]])
-    gradient = torch.func.grad(lambda row: loss(row[:4], row[4:]))(point)
-    hessian = torch.func.hessian(lambda row: loss(row[:4], row[4:]))(point)
-    direction = torch.cat([down["1.weight"][:, 0], down["0.weight"][0]])
-    assert float(gradient.norm()) < 1e-14
-    assert curvature == pytest.approx(4.0 - math.sqrt(26.0), abs=1e-12)
-    torch.testing.assert_close(hessian @ direction, curvature * direction, atol=1e-12, rtol=0)
-    assert float(torch.linalg.eigvalsh(hessian)[0]) == pytest.approx(curvature, abs=1e-12)
+def test_the_way_down_has_the_lowest_curvature() -> None:
+    known = Autoencoder(_inputs())
+    saddle, down = known.critical_point(2), way_down(known)
+    curvatures = torch.func.hessian(known.losses)(saddle)
+    lowest = known.lowest_curvature(2)
+    assert float(down.norm()) == pytest.approx(1.0)
+    assert lowest == pytest.approx(8.0 - 2.0 * math.sqrt(26.0))
+    torch.testing.assert_close(curvatures @ down, lowest * down, atol=1e-12, rtol=0)
 
 
-def test_the_autoencoder_is_what_the_formula_says() -> None:
-    model = autoencoder(2)
-    with torch.no_grad():
-        for parameter, values in zip(model.parameters(), ([[0.5, -1.0]], [[1.0], [2.0]]), strict=True):
-            parameter.copy_(torch.tensor(values))
-    inputs = torch.tensor([[2.0, 3.0]], dtype=torch.float64)
-    assert model(inputs).tolist() == [[-2.0, -4.0]]
-    assert half_squared_error(model(inputs), inputs).tolist() == [0.5 * (16.0 + 49.0)]
+def test_the_saddle_is_left_when_its_curvature_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch_accuracy, "LONGEST", 1_300)
+    found = batch_accuracy._saddles(_inputs().repeat(16, 1), torch.arange(64) % 4, seed=0)
+    assert found["left"]["whole set"] == pytest.approx(found["expected"], rel=0.05)
+    assert found["left"]["whole set, momentum"] < found["left"]["whole set"]
 
 
 def test_batches_pull_where_samples_differ_and_not_where_each_is_at_rest() -> None:

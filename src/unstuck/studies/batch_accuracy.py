@@ -1,8 +1,7 @@
 """Batch and accuracy: in as many epochs, small batches get further; and why noise leaves where a clean gradient rests.
 
-The saddle that is left here is that of a linear autoencoder with one hidden unit, E(a, b) = ½ mean ‖x − a (b·x)‖². With
-u₁, u₂ the first principal directions of the data and λ₁ > λ₂ their variances, a = b = u₂ is a critical point. Along u₁
-the Hessian is [[λ₂, −λ₁], [−λ₁, λ₁]], whose lower eigenvalue is negative (Baldi & Hornik 1989).
+The saddle that is left here is the second critical point of a linear autoencoder with one hidden unit
+(:mod:`unstuck.study.autoencoder`), whose curvature is known.
 """
 
 from __future__ import annotations
@@ -21,8 +20,9 @@ from unstuck import datasets, plot
 from unstuck.fleet import Fleet, Member, epochs, train_fleet
 from unstuck.methods.update import Rule, gradient_descent, heavy_ball
 from unstuck.study import Gate, Measurement, Runs, Study
+from unstuck.study.autoencoder import Autoencoder
 from unstuck.study.networks import accuracy, cross_entropy, perceptron, squared_error
-from unstuck.vector import Point, flatten
+from unstuck.vector import Point
 
 SIZES = (4, 16, 64, 256)
 """Samples in a batch; the whole set is the last arm."""
@@ -44,7 +44,7 @@ PULLS = 0.01
 AWAY, LEFT = 1e-6, 0.5
 """How far from the saddle a walk starts, along the way down, and how far it is when it has left."""
 
-ESCAPE_RATE, MOMENTUM, LONGEST = 0.01, 0.9, 1_700
+ESCAPE_RATE, MOMENTUM, LONGEST = 0.005, 0.9, 1_700
 
 KICK = 64
 """Samples in a batch at the saddle: with 16, a few strokes in rare places make the walk diverge at this rate."""
@@ -105,46 +105,45 @@ def _seen(fleet: Fleet, learned: tuple[Tensor, Tensor], held_out: tuple[Tensor, 
     }
 
 
-def autoencoder(features: int) -> nn.Sequential:
-    """x → a (b·x), b first."""
-    return nn.Sequential(nn.Linear(features, 1, bias=False), nn.Linear(1, features, bias=False)).double()
+def way_down(known: Autoencoder) -> Tensor:
+    """The unit vector (b, a) along which the loss falls from the second critical point, shape (2 d,).
 
-
-def half_squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
-    """½ ‖x − a (b·x)‖² of each sample."""
-    return 0.5 * squared_error(outputs, targets)
-
-
-def way_down(inputs: Tensor) -> tuple[Point, Point, float]:
-    """The saddle at the second principal component, the unit vector down from it, and the curvature along that."""
-    values, vectors = torch.linalg.eigh(inputs.T @ inputs / len(inputs))
-    first, second = vectors[:, -1], vectors[:, -2]
-    block = torch.stack([torch.stack([values[-2], -values[-1]]), torch.stack([-values[-1], values[-1]])])
-    curvatures, ways = torch.linalg.eigh(block)
-    saddle = {"0.weight": second[None], "1.weight": second[:, None]}
-    down = {"0.weight": ways[1, 0] * first[None], "1.weight": ways[0, 0] * first[:, None]}
-    return saddle, down, float(curvatures[0])
+    Along the first axis half the Hessian there is [[s_1, −s_1], [−s_1, s_2]].
+    """
+    first, second = known.moments[:2].tolist()
+    block = known.moments.new_tensor([[first, -first], [-first, second]])
+    down = torch.zeros_like(known.critical_point(2)).view(2, -1)
+    down[:, 0] = torch.linalg.eigh(block).eigenvectors[:, 0]
+    return down.flatten()
 
 
 def _saddles(inputs: Tensor, targets: Tensor, seed: int) -> dict[str, Any]:
     """Which batches pull at three saddles, and how the first of them is left."""
-    saddle, down, curvature = way_down(inputs)
-    start = {name: saddle[name] + AWAY * down[name] for name in saddle}
+    known, features = Autoencoder(inputs), inputs.shape[1]
+    saddle, down = known.critical_point(2), way_down(known)
+    inward, outward = (saddle + AWAY * down).chunk(2)
+    start = {"0.weight": inward[None], "1.weight": outward[:, None]}
     members = [
         Member(rule=rule, batch_size=size or len(inputs), seed=seed, initial=start) for rule, size in WAYS.values()
     ]
     looks = range(0, LONGEST + 1, LOOK)
     fleet = train_fleet(
-        lambda: autoencoder(inputs.shape[1]), half_squared_error, inputs, inputs, members, LONGEST, keep=looks
+        lambda: nn.Sequential(nn.Linear(features, 1, bias=False), nn.Linear(1, features, bias=False)).double(),
+        squared_error,
+        known.inputs,
+        known.inputs,
+        members,
+        LONGEST,
+        keep=looks,
     )
     rows = torch.stack([fleet.kept[updates][0] for updates in looks])  # (looks, ways, n)
-    distances = ((rows - flatten(saddle)) @ flatten(down)).abs()
+    distances = ((rows - saddle) @ down).abs()
     return {
         "updates": list(looks),
         "distances": dict(zip(WAYS, distances.T.tolist(), strict=True)),
         "left": {name: _left(distances[:, way]) for way, name in enumerate(WAYS)},
-        "expected": math.log(LEFT / AWAY) / math.log1p(-ESCAPE_RATE * curvature),
-        **_pulls(inputs, targets, saddle, seed),
+        "expected": math.log(LEFT / AWAY) / math.log1p(-ESCAPE_RATE * known.lowest_curvature(2)),
+        **_pulls(known, saddle, targets, seed),
     }
 
 
@@ -158,14 +157,15 @@ def _left(distances: Tensor) -> float:
     return float(LOOK * (after - (high - math.log(LEFT)) / (high - low)))
 
 
-def _pulls(inputs: Tensor, targets: Tensor, saddle: Point, seed: int) -> dict[str, float]:
+def _pulls(known: Autoencoder, saddle: Tensor, targets: Tensor, seed: int) -> dict[str, float]:
     """Of the small batches of one epoch, the share that pulls: at the saddle above, and where every weight is 0."""
-    signs = torch.nn.functional.one_hot(targets).to(inputs.dtype)
+    inputs, signs = known.inputs, torch.nn.functional.one_hot(targets).to(known.inputs.dtype)
     hidden = torch.zeros(8, inputs.shape[1], dtype=inputs.dtype, device="cpu")
     outward = torch.zeros(signs.shape[1], 8, dtype=inputs.dtype, device="cpu")
 
     def encoded(point: Point, x: Tensor, _: Tensor) -> Tensor:
-        return 0.5 * (x - point["1.weight"] @ (point["0.weight"] @ x)).square().sum()
+        b, a = point["row"].chunk(2)
+        return (x - a * (b @ x)).square().sum()
 
     def product(point: Point, x: Tensor, y: Tensor) -> Tensor:
         return (y[0] - point["w"].prod() * x.mean()).square()
@@ -173,7 +173,7 @@ def _pulls(inputs: Tensor, targets: Tensor, saddle: Point, seed: int) -> dict[st
     def layers(point: Point, x: Tensor, y: Tensor) -> Tensor:
         return (y - point["outward"] @ torch.tanh(point["hidden"] @ x)).square().sum()
 
-    clean, share = pulling(encoded, saddle, inputs, signs, seed)
+    clean, share = pulling(encoded, {"row": saddle}, inputs, signs, seed)
     zeros: list[tuple[Callable[[Point, Tensor, Tensor], Tensor], Point]] = [
         (product, {"w": outward[0, :2]}),
         (layers, {"hidden": hidden, "outward": outward}),
@@ -230,7 +230,7 @@ def measure(runs: Runs) -> list[Measurement]:
     """What the gates are about."""
     trained, saddles = runs.where(part="training"), runs.where(part="saddle")
 
-    def gap(name: str, says: str, value: Callable[[Sequence[Mapping[str, Any]]], float]) -> Measurement:
+    def gap(name: str, says: str, value: Callable[[Any], float]) -> Measurement:
         values = {run.seed: value(run.result["arms"]) for run in trained}
         return Measurement(name=name, says=says, values=values, unit="points")
 
@@ -395,6 +395,6 @@ STUDY = Study(
     run=run,
     measure=measure,
     draw=draw,
-    takes=(100, 20),
+    takes=(85, 20),
     data=True,
 )
