@@ -5,6 +5,7 @@ from unstuck.studies import (
     batch_time,
     critical_batch,
     critical_point,
+    gradient_norm,
     loss_landscape,
     minimum_ratio,
     momentum,
@@ -25,4 +26,5 @@ ALL: tuple[Study, ...] = (
     sharp_minima.STUDY,
     critical_batch.STUDY,
     momentum.STUDY,
+    gradient_norm.STUDY,
 )

@@ -28,6 +28,11 @@ def squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
     return (outputs - targets).square().flatten(1).sum(1)
 
 
+def half_squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
+    """½ ‖f(x) − y‖² of each sample."""
+    return 0.5 * squared_error(outputs, targets)
+
+
 @torch.no_grad()
 def accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
     """The share of samples whose largest output is their class.

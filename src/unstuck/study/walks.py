@@ -1,4 +1,4 @@
-"""Surfaces of few dimensions that studies walk on by the update rule itself, many walks at once."""
+"""Walks on surfaces of few dimensions by the update rule itself, many at once, and what is known of them exactly."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ Slope = Callable[[Tensor], Tensor]
 
 STABLE_UPDATES = 2_000
 """To see what diverges."""
+
+WALKERS, SETTLING = 20_000, 200
+"""Walks whose spread at a minimum is compared with the formula's, and updates until it is."""
 
 GRID = 150
 """Rates, and momenta, among which a better pair than the formula's is looked for."""
@@ -127,3 +130,20 @@ def best_in_grid(condition: float) -> float:
         root = np.sqrt((middle**2 - 4 * momenta).astype(complex))
         radii.append(np.maximum(np.abs(middle + root), np.abs(middle - root)) / 2)
     return float(np.maximum(*radii).min() / math.sqrt(momentum))
+
+
+def spread(rate: float, seed: int) -> float:
+    """The variance of walks on x²/2 with noise of variance 1 in each gradient, over the formula's η / (2 − η).
+
+    In general it is η s² / (B λ (2 − η λ)) on curvature λ, s² being the variance of one sample's gradient. The mean
+    loss there is λ/2 times the variance: not zero, though the minimum's is.
+    """
+    generator = torch.Generator(device="cpu").manual_seed(seed)
+    at = torch.zeros(WALKERS, 1, dtype=torch.float64, device="cpu")
+
+    def noisy(rows: Tensor) -> Tensor:
+        return rows + torch.randn(rows.shape, generator=generator, dtype=rows.dtype, device="cpu")
+
+    for rows in walked(gradient_descent(rate), at, noisy, SETTLING):
+        at = rows
+    return float(at.square().mean()) * (2 - rate) / rate
