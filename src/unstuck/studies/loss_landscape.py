@@ -186,7 +186,9 @@ def _rescaled(seed: int) -> dict[str, Any]:
         problem = _problem(model, inputs, targets)
         point = problem.point()
         generator = torch.Generator(device="cpu").manual_seed(seed)
-        drawn = {name: torch.randn(part.shape, generator=generator, dtype=part.dtype) for name, part in point.items()}
+        drawn = {
+            name: torch.randn(part.shape, generator=generator, device="cpu").to(part) for name, part in point.items()
+        }
         raw = {name: part / norm(drawn) for name, part in drawn.items()}
         for name, direction in (("filter", _random(model, point, seed)[0]), ("raw", raw)):
             losses = grid_losses(problem, point, (direction, raw), lengths, (0.0,), [(inputs, targets)])

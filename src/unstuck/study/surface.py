@@ -68,7 +68,7 @@ def departure(generator: torch.Generator) -> float:
         values - torch.tensor([-2.0, 2.0], dtype=torch.float64, device="cpu"),
         vectors.abs() - math.sqrt(0.5),
         vectors[0] * vectors[1] - torch.tensor([0.5, -0.5], dtype=torch.float64, device="cpu"),
-        (torch.linalg.eigvalsh(hessian(lecture)(valley)) / valley.square().sum() - torch.tensor([0.0, 2.0])),
+        torch.linalg.eigvalsh(hessian(lecture)(valley)) / valley.square().sum() - valley.new_tensor([0.0, 2.0]),
     ]
     return max(float(each.abs().max()) for each in apart)
 
