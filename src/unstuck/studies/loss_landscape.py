@@ -146,9 +146,7 @@ def _side(found: PrincipalPlane, axis: int, points: int) -> list[float]:
     """Coordinates that hold the walk and some more."""
     own = found.coordinates[:, axis]
     margin = 0.2 * float(own.max() - own.min())
-    return torch.linspace(
-        float(own.min()) - margin, float(own.max()) + margin, points, dtype=torch.float64, device="cpu"
-    ).tolist()
+    return list(map(float, np.linspace(float(own.min()) - margin, float(own.max()) + margin, points)))
 
 
 def _curvatures(network: Network, row: Tensor, inputs: Tensor, targets: Tensor, seed: int) -> dict[str, float]:
