@@ -12,6 +12,7 @@ from unstuck.studies import (
     saddles_and_index,
     sharp_minima,
     spectrum_during_training,
+    valley,
 )
 from unstuck.study import Study
 
@@ -27,4 +28,5 @@ ALL: tuple[Study, ...] = (
     critical_batch.STUDY,
     momentum.STUDY,
     gradient_norm.STUDY,
+    valley.STUDY,
 )

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unstuck.methods.update import Rule, gradient_descent, heavy_ball, nesterov, stack, start, step
+from unstuck.methods.update import Rule, Setting, gradient_descent, heavy_ball, nesterov, stack, start, step
 
 Slope = Callable[[Tensor], Tensor]
 """Points → the gradients there, both of shape (k, n)."""
@@ -24,7 +24,9 @@ GRID = 150
 """Rates, and momenta, among which a better pair than the formula's is looked for."""
 
 
-def walked(rule: Rule, at: Tensor, slope: Slope, updates: int) -> Iterator[Tensor]:
+def walked(
+    rule: Rule, at: Tensor, slope: Slope, updates: int, rates: Callable[[int], Setting] | None = None
+) -> Iterator[Tensor]:
     """The points of walks on a surface, before the first update and after each; shape (k, n), valid until the next.
 
     Args:
@@ -32,13 +34,23 @@ def walked(rule: Rule, at: Tensor, slope: Slope, updates: int) -> Iterator[Tenso
         at: where the walks start, shape (k, n).
         slope: of the surface.
         updates: how many.
+        rates: η_t of the update t, from 0, where it is not the rule's own.
     """
     rows = at.clone()
     state = start(rule, rows)
     yield rows
-    for _ in range(updates):
-        rows, state = step(rule, state, rows, slope(rows).clone())
+    for update in range(updates):
+        rate = None if rates is None else rates(update)
+        rows, state = step(rule, state, rows, slope(rows).clone(), rate=rate)
         yield rows
+
+
+def path(rule: Rule, at: Tensor, slope: Slope, updates: int, rates: Callable[[int], Setting] | None = None) -> Tensor:
+    """All points of :func:`walked`, shape (updates + 1, k, n)."""
+    points = at.new_empty(updates + 1, *at.shape)
+    for update, rows in enumerate(walked(rule, at, slope, updates, rates)):
+        points[update] = rows
+    return points
 
 
 def end(rule: Rule, at: Tensor, slope: Slope, updates: int) -> Tensor:
