@@ -245,8 +245,8 @@ def draw(runs: Runs) -> Mapping[str, go.Figure]:
         y="training loss after 10 epochs",
         log_x=True,
         log_y=True,
-        summary="Each method has a valley of good rates, and breaks beyond. The lowest valleys are those of Adam and "
-        "Nesterov's momentum, not those of LARS and LAMB.",
+        summary="Each method has a valley of good rates, and breaks beyond. The lowest valley is Adam's, and not "
+        "that of LARS or LAMB.",
     )
     for name in METHODS:
         lost = np.array([result["methods"][name]["loss"] for result in methods], dtype=float)
@@ -273,9 +273,9 @@ STUDY = Study(
     "error grows with the square of the rate. So the rule holds up to 16 times the batch, and breaks at 32, where the "
     "steps are too long for the curvature. The square root is safer. In as many updates, nothing is lost at all.\n\n"
     "The second picture is about the batch that broke the rule. LARS and LAMB give each layer a step in proportion to "
-    "its weights, so that uneven layers, which slow gradient descent down, hardly matter. But Adam and Nesterov's "
-    "momentum, with as many rates to choose from, do better here. Nado et al. 2021 found as much on the large tasks: "
-    "tuned alike, the standard methods match LARS and LAMB at the same batch sizes.\n\n"
+    "its weights, so that uneven layers, which slow gradient descent down, hardly matter. But Adam, with as many rates "
+    "to choose from, does better here, and Nesterov's momentum as well as LARS. Nado et al. 2021 found as much on the "
+    "large tasks: tuned alike, the standard methods match LARS and LAMB at the same batch sizes.\n\n"
     "Ghost batches, which normalize over 32 samples of 512 at a time, change little. In SWAP, workers with small "
     "batches go on by themselves from one large-batch start, and the mean of their weights is better than they are, "
     "because it averages out the noise that each carries. Calm workers carry none, and gain nothing; and the mean of "
