@@ -5,6 +5,7 @@ from unstuck.studies import (
     batch_time,
     critical_batch,
     critical_point,
+    feature_normalization,
     gradient_norm,
     large_batch,
     loss_landscape,
@@ -31,4 +32,5 @@ ALL: tuple[Study, ...] = (
     momentum.STUDY,
     gradient_norm.STUDY,
     valley.STUDY,
+    feature_normalization.STUDY,
 )
