@@ -151,75 +151,49 @@ def _trained(inputs: Tensor, targets: Tensor, rules: Sequence[Rule], seed: int, 
     return train_fleet(lambda: perceptron(widths), cross_entropy, inputs, targets, members, updates)
 
 
+SAFE, BEST = "at the rate that is known to be safe", "each at the best of the same multiples of that rate"
+
+COMPARED: Mapping[str, tuple[str, str, str, str]] = {
+    "updates for digits as they are": ("as they are", "standardized", "safe", SAFE),
+    "updates for digits in unequal units": ("unequal units", "standardized", "safe", SAFE),
+    "updates for shifted digits": ("shifted", "standardized", "safe", f"{SAFE}; at least"),
+    "updates for digits as they are, best rates": ("as they are", "standardized", "best", BEST),
+    "updates for digits in unequal units, best rates": ("unequal units", "standardized", "best", BEST),
+    "updates for centred digits": ("centred", "standardized", "safe", SAFE),
+    "updates for shifted digits over unequal units": ("shifted", "unequal units", "safe", f"{SAFE}; at least"),
+    "sharpest curvature of shifted digits": ("shifted", "standardized", "sharpest", "of the linear layer"),
+}
+"""What is measured of the linear classifier → two kinds of inputs, the number that is divided, and what it is."""
+
+
 def measure(runs: Runs) -> list[Measurement]:
     """What the gates are about."""
     walks, classifiers, networks = (runs.where(part=part) for part in ("surface", "classifier", "network"))
-
-    def updates_over(arm: str, other: str, key: str = "safe") -> dict[int, float]:
-        return {run.seed: run.result[arm][key] / run.result[other][key] for run in classifiers}
-
-    def loss_over(method: str, arm: str) -> dict[int, float]:
-        return {
-            run.seed: run.result[f"{arm}, {method}"]["loss"] / run.result[f"standardized, {method}"]["loss"]
-            for run in networks
-        }
 
     def updates(scale: float, other: float) -> dict[int, float]:
         places = SCALES.index(scale), SCALES.index(other)
         return {run.seed: run.result["updates"][places[0]] / run.result["updates"][places[1]] for run in walks}
 
+    def loss_over(method: str) -> dict[int, float]:
+        one, other = (
+            {run.seed: run.result[f"{arm}, {method}"]["loss"] for run in networks}
+            for arm in ("unequal units", "standardized")
+        )
+        return {seed: one[seed] / other[seed] for seed in one}
+
     power = {seed: math.log10(ratio) for seed, ratio in updates(30.0, 3.0).items()}
-    safe, best = "at the rate that is known to be safe", "each at the best of the same multiples of that rate"
-    lowest = f"mean of the last {LAST} batches, each at its best rate"
-    table: tuple[tuple[str, str, Mapping[int, float]], ...] = (
+    error = walks.per_seed("closed_form_error")
+    table: list[tuple[str, str, Mapping[int, float]]] = [
         ("updates with one feature ten times as wide", "over those with both alike", updates(SHOWN, 1.0)),
-        (
-            "updates for digits as they are",
-            f"over those for standardized ones, {safe}",
-            updates_over("as they are", "standardized"),
-        ),
-        (
-            "updates for digits in unequal units",
-            f"over standardized, {safe}",
-            updates_over("unequal units", "standardized"),
-        ),
-        ("updates for shifted digits", f"over standardized, {safe}; at least", updates_over("shifted", "standardized")),
-        (
-            "updates for digits as they are, best rates",
-            f"over standardized, {best}",
-            updates_over("as they are", "standardized", "best"),
-        ),
-        (
-            "updates for digits in unequal units, best rates",
-            f"over standardized, {best}",
-            updates_over("unequal units", "standardized", "best"),
-        ),
-        *(
-            (
-                f"loss of a network in unequal units, {method}",
-                f"over standardized, {lowest}",
-                loss_over(method, "unequal units"),
-            )
-            for method in METHODS
-        ),
         ("power of the scale in the updates", "how their number grows from a scale of 3 to one of 30", power),
-        (
-            "error of the closed form for shifted inputs",
-            "of λ_max = 1 + d s², relative",
-            walks.per_seed("closed_form_error"),
-        ),
-        ("updates for centred digits", f"over standardized, {safe}", updates_over("centred", "standardized")),
-        (
-            "updates for shifted digits over unequal units",
-            f"{safe}; at least",
-            updates_over("shifted", "unequal units"),
-        ),
-        (
-            "sharpest curvature of shifted digits",
-            "over standardized",
-            updates_over("shifted", "standardized", "sharpest"),
-        ),
-    )
+        ("error of the closed form for shifted inputs", "of λ_max = 1 + d s², relative", error),
+    ]
+    for name, (arm, other, key, says) in COMPARED.items():
+        ratios = {run.seed: run.result[arm][key] / run.result[other][key] for run in classifiers}
+        table.append((name, f"over {other}, {says}", ratios))
+    for method in METHODS:
+        says = f"over standardized, mean of the last {LAST} batches, each at its best rate"
+        table.append((f"loss of a network in unequal units, {method}", says, loss_over(method)))
     return [Measurement(name=name, says=says, values=values) for name, says, values in table]
 
 
