@@ -80,6 +80,20 @@ CHAPTER = Chapter(
         ),
         Line(
             says=Text(
+                "There are methods by which large batches do as well, so that hours become minutes.",
+                "有一些方法能让大批次也训练得一样好，从而把几个小时缩短为几分钟。",
+            ),
+            study="large-batch",
+            gate="share recovered by linear scaling",
+            number=Text("share of the lost accuracy that a larger rate brings back", "更大的学习率挽回的准确率比例"),
+            correction=Text(
+                "The rate does most of it, and up to a size; layerwise methods do not beat Adam when both are tuned "
+                "alike.",
+                "主要靠学习率，而且只到一定的批次大小；同样调参时，逐层缩放的方法并不胜过 Adam。",
+            ),
+        ),
+        Line(
+            says=Text(
                 "The movement is the gradient's step and a part of the last movement: a weighted sum of all gradients.",
                 "移动量 (movement) 是梯度的一步加上上一次移动量的一部分：也就是所有梯度的加权和。",
             ),
