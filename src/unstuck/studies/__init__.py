@@ -9,6 +9,7 @@ from unstuck.studies import (
     gradient_norm,
     large_batch,
     loss_landscape,
+    loss_surface,
     minimum_ratio,
     momentum,
     saddles_and_index,
@@ -32,5 +33,6 @@ ALL: tuple[Study, ...] = (
     momentum.STUDY,
     gradient_norm.STUDY,
     valley.STUDY,
+    loss_surface.STUDY,
     feature_normalization.STUDY,
 )
