@@ -38,7 +38,7 @@ DASHES: Mapping[Role, str] = {
     "accent": "solid",
 }
 # For series without a role, in this order: a colour and a dash. Green and purple are Okabe and Ito's.
-SERIES = (COLOURS["accent"], COLOURS["opposite"], "#009e73", "#cc79a7", COLOURS["untouched"], "#b07d00")
+SERIES = (COLOURS["accent"], COLOURS["opposite"], "#009e73", "#cc79a7", COLOURS["untouched"], "#a219e6")
 SERIES_DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 DIVERGING = ((0, COLOURS["accent"]), (0.5, "#d9dadb"), (1, COLOURS["opposite"]))  # around zero
 SPREAD_OPACITY = 0.18
