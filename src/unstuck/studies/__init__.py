@@ -5,6 +5,7 @@ from unstuck.studies import (
     batch_time,
     critical_batch,
     critical_point,
+    edge_of_stability,
     feature_normalization,
     gradient_norm,
     large_batch,
@@ -33,6 +34,7 @@ ALL: tuple[Study, ...] = (
     momentum.STUDY,
     gradient_norm.STUDY,
     valley.STUDY,
+    edge_of_stability.STUDY,
     loss_surface.STUDY,
     feature_normalization.STUDY,
 )
