@@ -144,16 +144,15 @@ def _driven(ledger: Path, runs: Sequence[dict[str, Any]], shard: Shard, jobs: in
     """Perform what the ledger does not have yet; gives the rows of these runs."""
     from unstuck.driver import drive
     from unstuck.executor import workers
-    from unstuck.ledger import Ledger, key_of
+    from unstuck.ledger import Ledger
     from unstuck.ward.run import PERFORM, code
 
-    keys = {key_of(settings) for settings in runs}
     with Ledger(ledger) as opened:
         if any(row.settings["code"] != code() for row in opened.rows()):
             raise InputError(f"{ledger}: it holds runs of other code than there is now; give another")
-        opened.enter(runs)
+        opened.choose(runs)
         drive(opened, PERFORM, workers(jobs=jobs, threads=1), shard=shard, progress=progress)
-        return [row for row in opened.rows() if row.key in keys]
+        return list(opened.rows())
 
 
 def _keep_ends(rows: Sequence[Row]) -> None:
