@@ -9,7 +9,7 @@ import torch
 
 from unstuck.datasets.ten_points import START, ten_points
 from unstuck.methods.update import gradient_descent
-from unstuck.study.valleys import TenPoints, Walled, adagrad_walks, bursts, standardized
+from unstuck.study.valleys import Crescent, TenPoints, Walled, adagrad_walks, bursts, standardized
 from unstuck.study.walks import path
 
 AT = torch.tensor([START, (-188.0, 2.7), (3.0, 4.0)], dtype=torch.float64)
@@ -71,3 +71,12 @@ def test_what_bursts_is_told_by_how_far_the_loss_rises_above_its_lowest() -> Non
     assert rises == [pytest.approx([9.0])]
     _, decaying = adagrad_walks(points, AT[:1], updates=50)
     assert bursts(points, decaying)[1][0][0] == pytest.approx(1.0)
+
+
+def test_the_slope_of_the_crescent_is_that_of_its_loss() -> None:
+    crescent = Crescent(90.0, 0.1)
+    at = torch.tensor([[-1.2, 0.9], [0.3, -0.7]], dtype=torch.float64, requires_grad=True)
+    (slopes,) = torch.autograd.grad(crescent.loss(at).sum(), at)
+    torch.testing.assert_close(crescent.slope(at), slopes)
+    ends = torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 2.0]], dtype=torch.float64)
+    assert crescent.loss(ends).tolist() == pytest.approx([0.0, 0.2, 45.1])

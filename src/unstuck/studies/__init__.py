@@ -1,6 +1,7 @@
 """The lecture's experiments and those of the papers that it cites, in its order: one file each."""
 
 from unstuck.studies import (
+    adaptive_rates,
     batch_accuracy,
     batch_time,
     critical_batch,
@@ -35,6 +36,7 @@ ALL: tuple[Study, ...] = (
     gradient_norm.STUDY,
     valley.STUDY,
     edge_of_stability.STUDY,
+    adaptive_rates.STUDY,
     loss_surface.STUDY,
     feature_normalization.STUDY,
 )

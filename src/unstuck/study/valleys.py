@@ -1,4 +1,4 @@
-"""Narrow convex valleys of two weights: the lecturer's ten points, and one with walls of bounded steepness.
+"""Narrow valleys of two weights: the lecturer's ten points, one with walls of bounded steepness, and one that turns.
 
 Lecture chapter 3.
 """
@@ -100,6 +100,30 @@ class Walled:
         ratio = (aside / self.half_width).abs()
         logarithm = ratio + torch.log1p(torch.exp(-2.0 * ratio)) - math.log(2.0)  # ln cosh, without overflow
         return self.flat * along.square() / 2 + self.steep * self.half_width**2 * logarithm
+
+
+class Crescent:
+    """L = s (r − 1)²/2 + f (1 − cos φ) in polar coordinates: a valley along a circle, down to (1, 0).
+
+    The way along it turns, so that a weight across the valley is later one along it.
+    """
+
+    def __init__(self, steep: float, flat: float) -> None:
+        self.steep, self.flat = steep, flat
+
+    def loss(self, at: Tensor) -> Tensor:
+        """At points of shape (..., 2)."""
+        radius = at.norm(dim=-1)
+        losses: Tensor = self.steep * (radius - 1.0).square() / 2 + self.flat * (1.0 - at[..., 0] / radius)
+        return losses
+
+    def slope(self, at: Tensor) -> Tensor:
+        """The gradient at points of shape (k, 2)."""
+        radius = at.norm(dim=1, keepdim=True)
+        outward = at / radius
+        around = torch.stack([-outward[:, 1], outward[:, 0]], dim=1)
+        slopes: Tensor = self.steep * (radius - 1.0) * outward + self.flat * outward[:, 1:] / radius * around
+        return slopes
 
 
 def walks_from(points: TenPoints, at: Tensor) -> dict[str, Tensor]:
