@@ -3,6 +3,7 @@
 from unstuck.studies import (
     adaptive_rates,
     batch_accuracy,
+    batch_normalization,
     batch_time,
     critical_batch,
     critical_point,
@@ -39,4 +40,5 @@ ALL: tuple[Study, ...] = (
     adaptive_rates.STUDY,
     loss_surface.STUDY,
     feature_normalization.STUDY,
+    batch_normalization.STUDY,
 )
