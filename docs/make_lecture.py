@@ -6,8 +6,10 @@ python docs/make_lecture.py REPORT.json
 from __future__ import annotations
 
 import json
+import platform
 import sys
 from collections.abc import Iterator, Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -56,18 +58,19 @@ def _row(line: Line, studies: Studies) -> str:
 
 def results(document: Mapping[str, Any]) -> Iterator[str]:
     """Every gate of every study, and what came out."""
-    tool = document["tool"]
+    versions = {name: version(name) for name in ("torch", "numpy", "scipy", "scikit-learn")}
     yield "# Results of the studies"
     yield ""
     yield (
         "Made by `unstuck study --all --json REPORT.json` and `python docs/make_lecture.py REPORT.json`, with "
-        f"{', '.join(f'{name} {version}' for name, version in tool.items())}. A gate was fixed before the runs that it "
+        f"unstuck {document['tool']['version']}, {', '.join(f'{name} {number}' for name, number in versions.items())} and "
+        f"Python {platform.python_version()}. A gate was fixed before the runs that it "
         "judges; a qualification that holds qualifies the claim."
     )
     for study in document["studies"]:
         seeds = ", ".join(map(str, study["seeds"]))
         yield from ("", f"## {study['name']}: {study['verdict']}", "", f"{study['claim']} ({study['source']})", "")
-        yield f"{study['setting']} Seeds {seeds}; {study['seconds']:.0f} seconds of runs."
+        yield f"{study['setting']} Seeds {seeds}, {study['runs']} runs."
         yield from ("", "| gate | role | outcome | measured | seeds within |", "| --- | --- | --- | --- | --- |")
         for gate in gates_of(study):
             cells = (f"{gate['says']}: {gate['inequality']}", gate["role"], gate["outcome"])
