@@ -58,14 +58,13 @@ def _row(line: Line, studies: Studies) -> str:
 
 def results(document: Mapping[str, Any]) -> Iterator[str]:
     """Every gate of every study, and what came out."""
-    versions = {name: version(name) for name in ("torch", "numpy", "scipy", "scikit-learn")}
+    packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "numpy", "scipy", "scikit-learn"))
     yield "# Results of the studies"
     yield ""
     yield (
-        "Made by `unstuck study --all --json REPORT.json` and `python docs/make_lecture.py REPORT.json`, with "
-        f"unstuck {document['tool']['version']}, {', '.join(f'{name} {number}' for name, number in versions.items())} and "
-        f"Python {platform.python_version()}. A gate was fixed before the runs that it "
-        "judges; a qualification that holds qualifies the claim."
+        "Made by `unstuck study --all --json REPORT.json` and `python docs/make_lecture.py REPORT.json`, with unstuck "
+        f"{document['tool']['version']}, {packages} and Python {platform.python_version()}. A gate was fixed before the "
+        "runs that it judges; a qualification that holds qualifies the claim."
     )
     for study in document["studies"]:
         seeds = ", ".join(map(str, study["seeds"]))
