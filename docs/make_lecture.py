@@ -63,8 +63,8 @@ def results(document: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     yield (
         "Made by `unstuck study --all --json REPORT.json` and `python docs/make_lecture.py REPORT.json`, with unstuck "
-        f"{document['tool']['version']}, {packages} and Python {platform.python_version()}. A gate was fixed before the "
-        "runs that it judges; a qualification that holds qualifies the claim."
+        f"{document['tool']['version']}, {packages} and Python {platform.python_version()}. A gate was fixed before "
+        "the runs that it judges; a qualification that holds qualifies the claim."
     )
     for study in document["studies"]:
         seeds = ", ".join(map(str, study["seeds"]))
