@@ -34,6 +34,9 @@ WIDEST = 100
 AVERAGED = 50
 """Updates over which the shown loss is the mean."""
 
+FEW_STUDIES = 3
+"""Of which every gate is told."""
+
 TENTHS = 10
 """Rows of a training's table that stay."""
 
@@ -132,17 +135,18 @@ def tell(document: Document, page: Path) -> None:
 
 
 def tell_studies(studies: Sequence[Document], page: Path) -> None:
-    """Write verdicts as text for a person, each with its gates, and where their page is."""
+    """Write verdicts as text for a person, and where their page is; of a few studies with all gates."""
     console = Console(highlight=False, markup=False, emoji=False)
     console.width = min(console.width, WIDEST)
     for study in studies:
         console.print(Text.assemble((study["name"], "bold"), f": {study['verdict'] or 'not judged'}"))
         _indented(console, study["claim"])
         table = _table("left", "right", "left")
-        for gate in gates_of(study):
+        for gate in gates_of(study) if len(studies) <= FEW_STUDIES else ():
             value = words.number(gate["value"]) if "value" in gate else ""
             table.add_row(gate["outcome"], value, Text(f"{gate['says']} ({gate['inequality']})", style="dim"))
-        console.print(Padding.indent(table, 2))
+        if table.rows:
+            console.print(Padding.indent(table, 2))
         console.print()
     console.print(Text.assemble("Page: ", (str(page), f"link {page.resolve().as_uri()}")), soft_wrap=True)
 

@@ -12,7 +12,7 @@ import pytest
 from tests.own_study import BROKEN, LOG
 from tests.page.test_page import assert_accessible
 
-from unstuck import cli, lecture, studies
+from unstuck import cli, lecture, studies, terminal
 from unstuck.lecture import Chapter, Line, Text
 from unstuck.studying import catalogue, replay
 
@@ -52,6 +52,16 @@ def test_a_study_of_ones_own_from_its_file_to_its_page(tmp_path: Path, capsys: C
     page = (folder / "logistic-map.html").read_text(encoding="utf-8")
     assert "At a growth of 2.5 every orbit comes to rest at 0.6." in page
     assert 'href="logistic-map.html"' in (folder / "index.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("count", "told"), [(1, True), (3, True), (4, False)])
+def test_of_many_studies_only_the_verdicts_are_told(count: int, told: bool, capsys: Captured) -> None:
+    cli.run(["study", OWN, "--jobs", "1", "--quick", "--quiet", "--out", "there"])
+    capsys.readouterr()
+    terminal.tell_studies(read(Path("there/report.json"))["studies"] * count, Path("there/index.html"))
+    said = capsys.readouterr().out
+    assert said.count("logistic-map: agrees") == count
+    assert ("it rests at 0.6" in said) is told
 
 
 def test_the_document_goes_alone_to_standard_output(capsys: Captured) -> None:
