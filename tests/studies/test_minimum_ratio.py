@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from unstuck.fleet_network import Network
 from unstuck.studies.minimum_ratio import STUDY, curve, measure, run
 from unstuck.study import Run, Runs
-from unstuck.study.curved import Curved, mean_loss
+from unstuck.study.curved import Curved, hessians_by_layers, mean_loss
 from unstuck.study.networks import perceptron, squared_error
 
 GATES = {gate.measurement: gate for gate in STUDY.gates}
@@ -30,7 +30,8 @@ def surface() -> tuple[Curved, Tensor, nn.Module]:
     model = perceptron((1, 3, 1), nn.Tanh).double()
     network = Network.of(model)
     row, _ = network.split(model)
-    return Curved(mean_loss(network, squared_error, *curve())), row[None], model
+    seen = network, squared_error, *curve()
+    return Curved(mean_loss(*seen), hessians_by_layers(*seen)), row[None], model
 
 
 def test_hessians_are_those_of_finite_differences_of_the_gradient() -> None:

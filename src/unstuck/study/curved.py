@@ -5,10 +5,13 @@ Lecture chapter 1.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 from torch.func import functional_call, grad, hessian, vmap
 
+from unstuck.curvature.linear import layered_hessian
 from unstuck.fleet_network import Network, SampleLoss
 from unstuck.numerics.spectrum import count_signs, newton_residual
 from unstuck.study.surface import Function
@@ -22,6 +25,18 @@ def mean_loss(network: Network, loss: SampleLoss, inputs: Tensor, targets: Tenso
         return loss(outputs, targets).mean()
 
     return of
+
+
+def hessians_by_layers(network: Network, loss: SampleLoss, inputs: Tensor, targets: Tensor) -> Function:
+    """(K, n) → (K, n, n), of perceptrons: a backward pass for each unit instead of each parameter."""
+
+    def of_one(row: Tensor) -> Tensor:
+        def mean(point: Mapping[str, Tensor]) -> Tensor:
+            return loss(functional_call(network.model, dict(point), (inputs,)), targets).mean()
+
+        return layered_hessian(mean, network.named(row))[0]
+
+    return lambda rows: torch.stack([of_one(row) for row in rows])
 
 
 BAND = 1e-6
@@ -40,13 +55,13 @@ class Curved:
     Attributes:
         losses: (K, n) → (K,).
         gradients: (K, n) → (K, n).
-        hessians: (K, n) → (K, n, n).
+        hessians: (K, n) → (K, n, n); by default any loss's.
     """
 
-    def __init__(self, loss: Function) -> None:
+    def __init__(self, loss: Function, hessians: Function | None = None) -> None:
         self.losses = vmap(loss)
         self.gradients = vmap(grad(loss))
-        self.hessians = vmap(hessian(loss), chunk_size=5)
+        self.hessians = hessians or vmap(hessian(loss), chunk_size=5)
 
     def nearer_to_rest(self, rows: Tensor, steps: int) -> Tensor:
         """Levenberg and Marquardt's steps on ½‖g‖²: p = −(H² + μ²)⁻¹ H g; one that does not lower ‖g‖ is not taken."""
