@@ -194,25 +194,33 @@ def test_a_driver_that_is_killed(tmp_path: Path) -> None:
         assert [row.tries for row in ledger.rows()] == [1] * 5
 
 
-KILLS, RUNS = 20, 150
+KILLS, RUNS, MOST = 20, 400, 8
+"""Runs are more than those that are done until the last kill: at most eight are waited for each time."""
 
 
 def test_killed_at_twenty_random_moments(tmp_path: Path) -> None:
     """The driver, or one of its workers, each time at another moment; what is done stays done, and nothing is lost."""
     path, log = tmp_path / "ledger.sqlite", tmp_path / "log"
+    log.touch()
     with Ledger(path) as ledger:
         enter(ledger, RUNS, log=str(log))
     chance = random.Random(0)
     command = [sys.executable, "-m", "tests.runs", str(path), "tests.runs:logged_slowly"]
+
+    def wait_for(driving: subprocess.Popen[bytes], runs: int) -> None:
+        wanted = len(log.read_text().split()) + runs
+        while driving.poll() is None and len(log.read_text().split()) < wanted:
+            time.sleep(0.002)
+
     for _ in range(KILLS):
-        with subprocess.Popen(command, cwd=Path(__file__).parents[1]) as driving:
-            time.sleep(chance.uniform(0.1, 0.9))
+        with subprocess.Popen(command, cwd=Path(__file__).parents[1], stderr=subprocess.DEVNULL) as driving:
+            wait_for(driving, chance.randint(0, MOST))
             workers_of_it = psutil.Process(driving.pid).children(recursive=True)
             victim = chance.choice([driving.pid, *(process.pid for process in workers_of_it)])
             with suppress(ProcessLookupError):
                 os.kill(victim, signal.SIGKILL)
             if victim != driving.pid:
-                time.sleep(chance.uniform(0.0, 0.3))
+                wait_for(driving, chance.randint(0, 2))
                 driving.kill()
     with Ledger(path) as ledger:
         ledger.reopen()

@@ -29,6 +29,10 @@ POLL = 1.0
 """Seconds between looks at the ledger while there is nothing to claim, or a worker is waited for."""
 
 
+STARTS = 3
+"""Times that workers are started in a row before it is given up: one may be killed just then."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
     """What a worker sends back: the result or, as some exceptions cannot be sent, the traceback."""
@@ -91,26 +95,31 @@ def drive(ledger: Ledger, function: str, on: Workers, *, shard: Shard = ALL, pro
         InputError: no worker can be started, or the ledger cannot be written.
     """
     driver = _Driver(ledger, function, on, shard, progress)
+    starts = 0
     with ledger.kept_alive():
         try:
             while ledger.counts(shard).left:
                 with on.open() as executor:
-                    _check(executor)
-                    driver.go_on(executor)
+                    starts = 0 if _starts(executor) else starts + 1
+                    if starts == 0:
+                        driver.go_on(executor)
+                if starts == STARTS:
+                    raise InputError(
+                        "no worker process can be started; a script that starts some needs "
+                        '`if __name__ == "__main__":` around what it does'
+                    )
         finally:
             ledger.release()
     return ledger.counts(shard)
 
 
-def _check(executor: Executor) -> None:
+def _starts(executor: Executor) -> bool:
     """Whether its workers start at all; else every run would be blamed for it."""
     try:
         executor.submit(os.getpid).result()
-    except BrokenExecutor as error:
-        raise InputError(
-            'no worker process can be started; a script that starts some needs `if __name__ == "__main__":` '
-            "around what it does"
-        ) from error
+    except BrokenExecutor:
+        return False
+    return True
 
 
 class _Driver:

@@ -20,8 +20,8 @@ from unstuck.study import Gate, Measurement, Runs, Study
 from unstuck.study.curved import Curved, hessians_by_layers, mean_loss
 from unstuck.study.networks import perceptron, squared_error
 
-NETWORKS = 50
-"""Trained in one run, all with the same data; five seeds make 250."""
+NETWORKS = 100
+"""Trained in one run, all with the same data; five seeds make 500."""
 
 WIDTHS = (1, 10, 10, 1)
 
@@ -53,7 +53,7 @@ MATRIX = 200
 
 def plan(seeds: Sequence[int], quick: bool) -> list[dict[str, Any]]:
     """One fleet for each seed."""
-    return [{"seed": seed, "networks": NETWORKS // 4 if quick else NETWORKS} for seed in seeds]
+    return [{"seed": seed, "networks": NETWORKS // 8 if quick else NETWORKS} for seed in seeds]
 
 
 def run(seed: int, networks: int) -> dict[str, Any]:
@@ -230,7 +230,7 @@ STUDY = Study(
     chapter=1,
     claim="Trained networks stop where about half of the curvatures are positive: true local minima are rare.",
     source="Hung-yi Lee 2021, chapter 1; the picture is that of his 2018 homework HW1-2",
-    setting="250 networks 1-10-10-1 with tanh, 141 parameters, on sin(5πx)/(5πx) at 128 points; Adam at rates from "
+    setting="500 networks 1-10-10-1 with tanh, 141 parameters, on sin(5πx)/(5πx) at 128 points; Adam at rates from "
     "3e-4 to 1.2e-2, 1,500 updates on the whole set; every eigenvalue of every Hessian, in double precision.",
     explains="Each point of the first picture is one trained network. Its minimum ratio is the share of the Hessian's "
     "eigenvalues above zero, that is, of the directions in which the surface curves upwards. At a local minimum the "
@@ -295,5 +295,5 @@ STUDY = Study(
     run=run,
     measure=measure,
     draw=draw,
-    takes=(20, 5),
+    takes=(30, 6),
 )
