@@ -25,7 +25,7 @@ class Language(StrEnum):
 
 def lecture(
     chapters: Annotated[
-        str | None, typer.Argument(metavar="[1-5]", help="A chapter, as 2, or several, as 1-2. Left out: all.")
+        str | None, typer.Argument(metavar="1-5", help="A chapter, as 2, or several, as 1-2. Left out: all.")
     ] = None,
     lang: Annotated[Language, typer.Option(help="Of the page: English or Chinese.")] = Language.EN,
     jobs: Jobs = None,

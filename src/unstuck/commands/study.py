@@ -38,7 +38,7 @@ Jobs = Annotated[
 
 def study(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME]...", help="Studies, or path/to/file.py:NAME of your own.")
+        list[str] | None, typer.Argument(metavar="NAME", help="Studies, or path/to/file.py:NAME of your own.")
     ] = None,
     listed: Annotated[bool, typer.Option("--list", help="Say which there are, and what was found last.")] = False,
     every: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
