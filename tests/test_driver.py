@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -300,3 +300,23 @@ def test_neither_ledger_nor_driver_loads_torch() -> None:
     program = "import sys; import unstuck.driver; print(sorted({'torch', 'numpy'} & set(sys.modules)))"
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(("broken", "done"), [(2, True), (3, False)])
+def test_workers_that_do_not_start_are_started_again_a_few_times(ledger: Ledger, broken: int, done: bool) -> None:
+    """One may be killed while it starts."""
+
+    class Broken(Executor):
+        def submit(self, *given: Any, **named: Any) -> Future[Any]:
+            raise BrokenExecutor
+
+    opened = iter([Broken] * broken)
+    enter(ledger, 3)
+    on = Workers(open=lambda: next(opened, lambda: ThreadPoolExecutor(1))(), at_once=1, threads=1)
+    if done:
+        assert drive(ledger, "tests.runs:square", on) == Counts(done=3)
+        assert {row.tries for row in ledger.rows()} == {1}
+        return
+    with pytest.raises(InputError, match="no worker process can be started"):
+        drive(ledger, "tests.runs:square", on)
+    assert ledger.counts() == Counts(open=3)
