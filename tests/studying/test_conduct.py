@@ -127,6 +127,11 @@ def test_a_file_that_was_changed_gives_new_runs(tmp_path: Path, log: Path) -> No
     assert all(one != other for one, other in zip(before, after, strict=True))
 
 
+def test_runs_of_a_study_in_a_module_are_known_by_its_source_as_well() -> None:
+    (by_module, *_), (by_file, *_) = (runs_of(name, Asked()) for name in ("tests.own_study:STUDY", f"{OWN}:STUDY"))
+    assert by_module["code"] == by_file["code"]
+
+
 def of(reference: str) -> Callable[[Path], Conducted]:
     return lambda folder: conduct([reference], folder / "ledger.sqlite", HERE, Asked())
 

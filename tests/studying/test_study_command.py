@@ -79,6 +79,18 @@ def test_the_pages_of_a_folder_are_drawn_again_from_its_report(capsys: Captured)
     assert Path("there/logistic-map.html").read_text(encoding="utf-8") == before
 
 
+@pytest.mark.usefixtures("one_chapter")
+@pytest.mark.parametrize("verb", [["study", OWN, "--quick"], ["lecture", "1"]])
+def test_a_folder_of_studies_is_gone_on_with_and_no_other_report_is_overwritten(
+    verb: list[str], capsys: Captured
+) -> None:
+    assert [cli.run([*verb, "--jobs", "1", "--out", "there"]) for _ in range(2)] == [0, 0]
+    Path("there/report.json").write_text('{"schema": 1, "diagnosis": {}}', encoding="utf-8")
+    assert cli.run([*verb, "--jobs", "1", "--out", "there"]) == 2
+    assert "this folder holds a report, and none is overwritten; give another" in capsys.readouterr().err
+    assert "diagnosis" in read(Path("there/report.json"))
+
+
 def test_runs_that_fail_are_told_and_the_exit_code_says_so(monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
     monkeypatch.setenv(BROKEN, "1")
     assert cli.run(["study", OWN, "--jobs", "1", "--seeds", "1"]) == 1

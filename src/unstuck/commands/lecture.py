@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 
 from unstuck.commands.options import JsonFile, Quiet, examples
-from unstuck.commands.study import LEDGER, Jobs, LedgerFile
+from unstuck.commands.study import LEDGER, Jobs, LedgerFile, delivery_to
 from unstuck.commands.work import INTERRUPTED, say, working
-from unstuck.delivery import STANDARD_OUTPUT, Delivery, write_json
+from unstuck.delivery import STANDARD_OUTPUT, write_json
 
 EXAMPLES = examples("unstuck lecture", "unstuck lecture 2", "unstuck lecture 1-2 --lang zh")
 
@@ -40,7 +40,7 @@ def lecture(
 
     Makes a first look at every study that the lines rest on, and writes one page, lecture.html.
     """
-    delivery = Delivery(out=out, json_file=json_file)
+    delivery = delivery_to(out, json_file)
     with working(quiet) as progress:
         from unstuck.executor import cores, workers
         from unstuck.studying import gallery, replay

@@ -68,7 +68,7 @@ def study(
         return
     if bool(names) == every:
         raise InputError("name studies, or give --all; `unstuck study --list` says which there are")
-    delivery = Delivery(out=out, json_file=json_file, begun=True)
+    delivery = delivery_to(out, json_file)
     with working(quiet) as progress:
         from unstuck.device import torch_device
         from unstuck.executor import cores, workers
@@ -84,6 +84,18 @@ def study(
         raise typer.Exit(INTERRUPTED)
     if any(one["failed"] for one in conducted.studies):
         raise typer.Exit(1)
+
+
+def delivery_to(out: Path | None, json_file: Path | None) -> Delivery:
+    """Where verdicts go: a folder may hold those of studies, which are gone on with, and no other report.
+
+    Raises:
+        InputError: it holds one, or a place cannot be written to.
+    """
+    from unstuck.report import read_document
+
+    there = out is not None and (out / "report.json").is_file()
+    return Delivery(out=out, json_file=json_file, begun=out is not None and there and "studies" in read_document(out))
 
 
 def _tell(studies: Sequence[dict[str, Any]], delivery: Delivery, asked: Asked, *, ledger: Path, quiet: bool) -> None:

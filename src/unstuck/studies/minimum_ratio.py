@@ -17,7 +17,7 @@ from unstuck.fleet import Member, train_fleet
 from unstuck.methods.update import adam
 from unstuck.numerics.spectrum import count_signs, newton_residual
 from unstuck.study import Gate, Measurement, Runs, Study
-from unstuck.study.curved import Curved, hessians_by_layers, mean_loss
+from unstuck.study.curved import AT_REST, BAND, FRYE, Curved, hessians_by_layers, mean_loss
 from unstuck.study.networks import perceptron, squared_error
 
 NETWORKS = 100
@@ -35,17 +35,7 @@ RATES = (3e-4, 1.2e-2)
 STEPS = 2
 """Damped Newton steps on ‖g‖² that look for a critical point after the training."""
 
-BAND = 1e-6
-"""Eigenvalues within ± this share of the largest count as zero: in double precision their signs are still known, but a
-step along them changes nothing that matters."""
-
 TOLERANCES = (1e-3, BAND, 1e-9)
-
-FRYE = 0.1
-"""Residuals below this belong to points whose quadratic model has a critical point (Frye et al. 2021)."""
-
-AT_REST = 1e-3
-"""Gradients below this share of the untrained network's count as zero."""
 
 MATRIX = 200
 """Rows of the random symmetric matrices that the count is tried on."""

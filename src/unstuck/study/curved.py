@@ -40,7 +40,8 @@ def hessians_by_layers(network: Network, loss: SampleLoss, inputs: Tensor, targe
 
 
 BAND = 1e-6
-"""Curvatures within ± this share of the largest count as zero."""
+"""Curvatures within ± this share of the largest count as zero: in double precision their signs are still known, but a
+step along them changes nothing that matters."""
 
 FRYE = 0.1
 """Residuals below this belong to points whose quadratic model has a critical point (Frye et al. 2021)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,8 +88,8 @@ def _absolute(reference: str) -> str:
 def _code(reference: str, study: Study) -> str:
     """The source that its results follow from: its own file's, and the package's but for the other studies."""
     if ":" in reference:
-        file = Path(reference.rpartition(":")[0])
-        own = hashlib.sha256(file.read_bytes()).hexdigest()[:16] if file.suffix == ".py" else ""
+        file = Path(str(sys.modules[study.run.__module__].__file__))
+        own = hashlib.sha256(file.read_bytes()).hexdigest()[:16]
         return f"{fingerprint.code((*APART, 'studies'))}{own}"
     module = f"studies/{study.name.replace('-', '_')}.py"
     others = tuple(
