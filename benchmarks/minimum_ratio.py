@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, hessian
 
 from unstuck.studies import minimum_ratio as study
-from unstuck.study.networks import perceptron
+from unstuck.study.experiments.networks import perceptron
 
 NETWORKS = 100
 LOOPS = 2

@@ -11,7 +11,7 @@ from unstuck import datasets
 from unstuck.studies import batch_accuracy
 from unstuck.studies.batch_accuracy import chosen, pulling, way_down
 from unstuck.study import Run, Runs
-from unstuck.study.autoencoder import Autoencoder
+from unstuck.study.experiments.autoencoder import Autoencoder
 
 
 def _inputs() -> torch.Tensor:

@@ -22,7 +22,7 @@ from unstuck.studies.critical_batch import (
     updates_to,
 )
 from unstuck.study import Run, Runs
-from unstuck.study.networks import cross_entropy, perceptron
+from unstuck.study.experiments.networks import cross_entropy, perceptron
 
 
 def _run() -> Run:

@@ -6,7 +6,7 @@ import pytest
 
 from unstuck.studies import critical_point
 from unstuck.study import Run, Runs
-from unstuck.study.escape import METHODS
+from unstuck.study.experiments.escape import METHODS
 
 
 def test_the_fainter_the_way_down_the_dearer_is_gradient_descent() -> None:

@@ -10,7 +10,7 @@ import torch
 from unstuck.datasets.digits import LEARNED
 from unstuck.studies.feature_normalization import ARMS, REACHED, UPDATES, arrived, measure, prepared, run
 from unstuck.study import Run, Runs
-from unstuck.study.scales import highest, shift_error
+from unstuck.study.experiments.scales import highest, shift_error
 
 
 @pytest.mark.parametrize("features", [1, 3, 10])

@@ -12,7 +12,7 @@ from unstuck.fleet import epochs
 from unstuck.fleet_network import Network
 from unstuck.studies.gradient_norm import ARMS, MEASURED, STUDY, Surface, draw, measure, noisy_digits, run
 from unstuck.study import Run, Runs
-from unstuck.study.networks import half_squared_error
+from unstuck.study.experiments.networks import half_squared_error
 
 GATES = {gate.measurement for gate in STUDY.gates}
 

@@ -17,8 +17,8 @@ from unstuck.methods.update import gradient_descent
 from unstuck.studies import loss_surface
 from unstuck.studies.loss_surface import SATURATED, SAYS, STUDY, draw, first_slope, least_squares, measure, run
 from unstuck.study import Run, Runs
-from unstuck.study.networks import perceptron
-from unstuck.study.two_logits import ENTROPY, SQUARES
+from unstuck.study.experiments.networks import perceptron
+from unstuck.study.experiments.two_logits import ENTROPY, SQUARES
 
 
 @pytest.fixture(scope="module")

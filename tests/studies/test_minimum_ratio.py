@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from unstuck.fleet_network import Network
 from unstuck.studies.minimum_ratio import STUDY, curve, measure, run
 from unstuck.study import Run, Runs
-from unstuck.study.curved import Curved, hessians_by_layers, mean_loss
-from unstuck.study.networks import perceptron, squared_error
+from unstuck.study.experiments.curved import Curved, hessians_by_layers, mean_loss
+from unstuck.study.experiments.networks import perceptron, squared_error
 
 GATES = {gate.measurement: gate for gate in STUDY.gates}
 

@@ -7,7 +7,7 @@ import torch
 
 from unstuck import datasets
 from unstuck.studies.sharp_minima import EQUAL_LOSS, End, Task, rescaled
-from unstuck.study.networks import accuracy
+from unstuck.study.experiments.networks import accuracy
 
 
 @pytest.mark.parametrize("factor", [2.0, 10.0, 100.0])

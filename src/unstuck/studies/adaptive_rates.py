@@ -28,10 +28,10 @@ from unstuck.methods.update import (
     stack,
 )
 from unstuck.study import Gate, Measurement, Runs, Study
-from unstuck.study.driven import STRETCH, closed_forms, online, stream, two_scales
-from unstuck.study.networks import cross_entropy, perceptron
-from unstuck.study.valleys import Crescent
-from unstuck.study.walks import path, uniform
+from unstuck.study.experiments.driven import STRETCH, closed_forms, online, stream, two_scales
+from unstuck.study.experiments.networks import cross_entropy, perceptron
+from unstuck.study.experiments.valleys import Crescent
+from unstuck.study.experiments.walks import path, uniform
 
 CRESCENT_UPDATES, ARRIVED = 10_000, 0.01
 """At most, and the share of the floor's fall that is left where a walk has arrived."""

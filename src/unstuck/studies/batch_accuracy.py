@@ -1,7 +1,7 @@
 """Batch and accuracy: in as many epochs, small batches get further; and why noise leaves where a clean gradient rests.
 
 The saddle that is left here is the second critical point of a linear autoencoder with one hidden unit
-(:mod:`unstuck.study.autoencoder`), whose curvature is known.
+(:mod:`unstuck.study.experiments.autoencoder`), whose curvature is known.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from unstuck import datasets, plot
 from unstuck.fleet import Fleet, Member, epochs, train_fleet
 from unstuck.methods.update import Rule, gradient_descent, heavy_ball
 from unstuck.study import Gate, Measurement, Runs, Study
-from unstuck.study.autoencoder import Autoencoder
-from unstuck.study.networks import accuracy, cross_entropy, perceptron, squared_error
+from unstuck.study.experiments.autoencoder import Autoencoder
+from unstuck.study.experiments.networks import accuracy, cross_entropy, perceptron, squared_error
 from unstuck.vector import Point
 
 SIZES = (4, 16, 64, 256)

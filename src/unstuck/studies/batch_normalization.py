@@ -17,9 +17,9 @@ from unstuck.datasets import load
 from unstuck.fleet import Fleet, Member, train_fleet
 from unstuck.methods.update import gradient_descent, heavy_ball
 from unstuck.study import Gate, Measurement, Runs, Study
-from unstuck.study.batch_formulas import coupling, errors, variance_of_batches
-from unstuck.study.networks import accuracy, cross_entropy
-from unstuck.study.normalized import by_mode, groups, loss_of_groups, network, network_of_groups
+from unstuck.study.experiments.batch_formulas import coupling, errors, variance_of_batches
+from unstuck.study.experiments.networks import accuracy, cross_entropy
+from unstuck.study.experiments.normalized import by_mode, groups, loss_of_groups, network, network_of_groups
 
 BATCH, UPDATES = 32, 300
 

@@ -19,7 +19,7 @@ from unstuck.executor import cores
 from unstuck.probes.batch_time import BatchTime
 from unstuck.problem import Problem
 from unstuck.study import Gate, Measurement, Run, Runs, Study
-from unstuck.study.networks import perceptron
+from unstuck.study.experiments.networks import perceptron
 from unstuck.view import View
 from unstuck.walk import fixed_threads
 

@@ -23,7 +23,7 @@ from unstuck.methods.update import gradient_descent
 from unstuck.numerics.fit import Line, weighted_line
 from unstuck.numerics.noise import gradient_noise
 from unstuck.study import Gate, Measurement, Run, Runs, Study
-from unstuck.study.networks import cross_entropy, perceptron
+from unstuck.study.experiments.networks import cross_entropy, perceptron
 
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 

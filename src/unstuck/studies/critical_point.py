@@ -16,9 +16,10 @@ from unstuck import plot
 from unstuck.datasets import load
 from unstuck.fleet import epochs
 from unstuck.methods.update import gradient_descent
-from unstuck.study import Gate, Measurement, Runs, Study, surface
-from unstuck.study.autoencoder import Autoencoder
-from unstuck.study.escape import METHODS, one_way_down, rules_of, starts, way_down
+from unstuck.study import Gate, Measurement, Runs, Study
+from unstuck.study.experiments import surface
+from unstuck.study.experiments.autoencoder import Autoencoder
+from unstuck.study.experiments.escape import METHODS, one_way_down, rules_of, starts, way_down
 
 RATE = 0.01
 """On the lecture's surface."""

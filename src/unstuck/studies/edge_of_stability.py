@@ -25,8 +25,8 @@ from unstuck.methods.update import Rule, adam, gradient_descent, heavy_ball, nes
 from unstuck.numerics.krylov import NonFiniteProduct, SymmetricOperator
 from unstuck.numerics.lanczos import extreme_eigenpairs
 from unstuck.study import Gate, Measurement, Runs, Study
-from unstuck.study.networks import cross_entropy, half_squared_error, perceptron
-from unstuck.study.walks import limit_error
+from unstuck.study.experiments.networks import cross_entropy, half_squared_error, perceptron
+from unstuck.study.experiments.walks import limit_error
 from unstuck.untouched import generators_kept, seed_all
 from unstuck.vector import Point
 

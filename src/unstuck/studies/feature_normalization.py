@@ -17,8 +17,8 @@ from unstuck.fleet import Fleet, Member, train_fleet
 from unstuck.methods.normalize import FeatureStatistics, feature_normalized
 from unstuck.methods.update import Rule, adam, gradient_descent
 from unstuck.study import Gate, Measurement, Runs, Study
-from unstuck.study.networks import accuracy, cross_entropy, perceptron
-from unstuck.study.scales import LONGEST, SCALES, SHOWN, highest, shift_error, surfaces
+from unstuck.study.experiments.networks import accuracy, cross_entropy, perceptron
+from unstuck.study.experiments.scales import LONGEST, SCALES, SHOWN, highest, shift_error, surfaces
 
 SAMPLES, CLASSES, FAR, SPREAD = 300, 10, 100.0, 1.5
 """Digits of the linear classifier; what is added to the shifted ones; and units from 10^−1.5 to 10^1.5."""

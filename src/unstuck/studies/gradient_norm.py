@@ -23,8 +23,8 @@ from unstuck.numerics.krylov import OperatorFromProduct
 from unstuck.numerics.lanczos import extreme_eigenpairs
 from unstuck.numerics.statistics import trend
 from unstuck.study import Gate, Measurement, Runs, Study
-from unstuck.study.networks import cross_entropy, half_squared_error, perceptron
-from unstuck.study.walks import spread
+from unstuck.study.experiments.networks import cross_entropy, half_squared_error, perceptron
+from unstuck.study.experiments.walks import spread
 
 SAMPLES, CLASSES, WRONG = 600, 10, 0.2
 """Digits that are learned, and the share of labels drawn anew, so that no loss here can become zero."""

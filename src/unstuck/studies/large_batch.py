@@ -18,7 +18,7 @@ from unstuck.methods.schedule import Constant, Schedule
 from unstuck.methods.update import Rule, adam, gradient_descent, heavy_ball, nesterov
 from unstuck.methods.warm_up import Gradual
 from unstuck.study import Gate, Measurement, Runs, Study
-from unstuck.study.large_batches import (
+from unstuck.study.experiments.large_batches import (
     SAMPLES,
     ghost,
     layer_step,

@@ -22,10 +22,10 @@ from unstuck.numerics.lanczos import extreme_eigenpairs
 from unstuck.probes.landscape import Surface, slice_curvatures
 from unstuck.problem import Problem
 from unstuck.study import Gate, Measurement, Runs, Study
-from unstuck.study.curved import mean_loss
-from unstuck.study.deep import deep
-from unstuck.study.networks import cross_entropy, perceptron
-from unstuck.study.surface import hessian_operator
+from unstuck.study.experiments.curved import mean_loss
+from unstuck.study.experiments.deep import deep
+from unstuck.study.experiments.networks import cross_entropy, perceptron
+from unstuck.study.experiments.surface import hessian_operator
 from unstuck.untouched import seeded
 from unstuck.vector import Point, moved, norm, unflatten
 

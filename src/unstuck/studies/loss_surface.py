@@ -20,9 +20,9 @@ from unstuck.fleet_network import SampleLoss
 from unstuck.methods.loss import LOSSES, Loss
 from unstuck.methods.update import Rule, adam, gradient_descent
 from unstuck.study import Gate, Measurement, Runs, Study
-from unstuck.study.networks import accuracy, perceptron
-from unstuck.study.two_logits import ENTROPY, SQUARES, closed_forms, heights, slope, steeper, steepest
-from unstuck.study.walks import path, uniform
+from unstuck.study.experiments.networks import accuracy, perceptron
+from unstuck.study.experiments.two_logits import ENTROPY, SQUARES, closed_forms, heights, slope, steeper, steepest
+from unstuck.study.experiments.walks import path, uniform
 
 RAW = LOSSES["squared-error-on-logits"]
 

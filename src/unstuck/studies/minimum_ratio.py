@@ -17,8 +17,8 @@ from unstuck.fleet import Member, train_fleet
 from unstuck.methods.update import adam
 from unstuck.numerics.spectrum import count_signs, newton_residual
 from unstuck.study import Gate, Measurement, Runs, Study
-from unstuck.study.curved import AT_REST, BAND, FRYE, Curved, hessians_by_layers, mean_loss
-from unstuck.study.networks import perceptron, squared_error
+from unstuck.study.experiments.curved import AT_REST, BAND, FRYE, Curved, hessians_by_layers, mean_loss
+from unstuck.study.experiments.networks import perceptron, squared_error
 
 NETWORKS = 100
 """Trained in one run, all with the same data; five seeds make 500."""

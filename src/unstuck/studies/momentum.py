@@ -19,8 +19,8 @@ from unstuck import datasets, plot
 from unstuck.fleet import Fleet, Member, train_fleet
 from unstuck.methods.update import Rule, gradient_descent, heavy_ball, look, movement, start, step
 from unstuck.study import Gate, Measurement, Runs, Study
-from unstuck.study.networks import cross_entropy, perceptron
-from unstuck.study.walks import Bumpy, best, best_in_grid, end, limit_error, uniform, walked
+from unstuck.study.experiments.networks import cross_entropy, perceptron
+from unstuck.study.experiments.walks import Bumpy, best, best_in_grid, end, limit_error, uniform, walked
 
 MOMENTUM = 0.9
 

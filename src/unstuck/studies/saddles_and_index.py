@@ -19,8 +19,8 @@ from unstuck.fleet import Member, train_fleet
 from unstuck.methods.update import adam, gradient_descent
 from unstuck.numerics.spectrum import count_signs
 from unstuck.study import Gate, Measurement, Runs, Study
-from unstuck.study.autoencoder import Autoencoder
-from unstuck.study.copies import (
+from unstuck.study.experiments.autoencoder import Autoencoder
+from unstuck.study.experiments.copies import (
     HIDDEN,
     SAMPLES,
     decayed_loss,
@@ -30,9 +30,9 @@ from unstuck.study.copies import (
     untrained,
     with_alike,
 )
-from unstuck.study.curved import BAND, Curved, described, mean_loss, newton_step, saddle_free_step
-from unstuck.study.networks import cross_entropy
-from unstuck.study.surface import descend, updates_until
+from unstuck.study.experiments.curved import BAND, Curved, described, mean_loss, newton_step, saddle_free_step
+from unstuck.study.experiments.networks import cross_entropy
+from unstuck.study.experiments.surface import descend, updates_until
 
 COMPONENTS = (3, 5, 10, 20, 30)
 """Principal components that an autoencoder has learned; k − 1 ways lead down from the k-th."""

@@ -23,7 +23,7 @@ from unstuck.methods.update import adam
 from unstuck.probes.sharpness import Sharpness
 from unstuck.problem import Problem
 from unstuck.study import Gate, Measurement, Runs, Study
-from unstuck.study.networks import accuracy, cross_entropy, perceptron
+from unstuck.study.experiments.networks import accuracy, cross_entropy, perceptron
 from unstuck.view import View
 
 SMALL, LARGE = 16, 130

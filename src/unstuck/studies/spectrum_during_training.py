@@ -20,8 +20,8 @@ from unstuck.numerics.krylov import OperatorFromProduct
 from unstuck.numerics.lanczos import Quadrature
 from unstuck.numerics.spectrum import count_signs
 from unstuck.study import Gate, Measurement, Runs, Study
-from unstuck.study.curved import BAND, Curved, mean_loss
-from unstuck.study.networks import cross_entropy, perceptron
+from unstuck.study.experiments.curved import BAND, Curved, mean_loss
+from unstuck.study.experiments.networks import cross_entropy, perceptron
 
 SAMPLES, HIDDEN = 256, 6
 

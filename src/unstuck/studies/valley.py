@@ -18,8 +18,9 @@ from unstuck import plot
 from unstuck.datasets.ten_points import START
 from unstuck.methods.update import adagrad, adagrad_mean, adam, gradient_descent, rmsprop, stack
 from unstuck.study import Gate, Measurement, Runs, Study
-from unstuck.study.valleys import BOUNCING, LOW, UPDATES, TenPoints, Walled, adagrad_walks, bursts, known, walks_from
-from unstuck.study.walks import path, uniform
+from unstuck.study.experiments import valleys
+from unstuck.study.experiments.valleys import BOUNCING, LOW, UPDATES, TenPoints, Walled
+from unstuck.study.experiments.walks import path, uniform
 
 FEWER = 4_000
 """Updates of many methods at many rates."""
@@ -60,11 +61,11 @@ def run(seed: int, part: str) -> dict[str, Any]:
 def _lecture() -> dict[str, Any]:
     """Walks from the lecturer's start, and what is known of them exactly."""
     points, at = TenPoints(), torch.tensor([START], dtype=torch.float64, device="cpu")
-    walks = walks_from(points, at)
+    walks = valleys.walks_from(points, at)
     left = {name: float(points.left(walk[-1], at[0])) for name, walk in walks.items()}
     rates = np.geomspace(LOW, 2.0 / float(points.curvatures[1]), TRIED, endpoint=False).tolist()
     remaining = [float(points.left(points.descended(at[0], rate, UPDATES), at[0])) for rate in rates]
-    nearest, rises = bursts(points, walks["Adagrad"][:, None], walks["Adagrad with decay"][:, None])
+    nearest, rises = valleys.bursts(points, walks["Adagrad"][:, None], walks["Adagrad with decay"][:, None])
     seen = {name: np.unique(np.geomspace(1, len(walk), 150).astype(int)) - 1 for name, walk in walks.items()}
     return {
         "numbers": {
@@ -76,7 +77,7 @@ def _lecture() -> dict[str, Any]:
             "left by Adagrad with decay": left["Adagrad with decay"],
             "left by RMSProp and Adam": max(left["RMSProp"], left["Adam"]),
         }
-        | known(points, at, walks),
+        | valleys.known(points, at, walks),
         "rates": rates,
         "remaining": remaining,
         "updates": {name: own.tolist() for name, own in seen.items()},
@@ -91,8 +92,8 @@ def _starts(generator: torch.Generator) -> dict[str, Any]:
     side = torch.tensor([[1.0], [-1.0]] * (STARTS // 2), dtype=torch.float64, device="cpu")
     bias = points.minimum[0] + side * uniform(20.0, 50.0, STARTS, generator)
     at = torch.cat([bias, uniform(-10.0, 10.0, STARTS, generator)], dim=1)
-    constant, decaying = adagrad_walks(points, at)
-    _, (rise, rise_decaying) = bursts(points, constant, decaying)
+    constant, decaying = valleys.adagrad_walks(points, at)
+    _, (rise, rise_decaying) = valleys.bursts(points, constant, decaying)
     return {
         "numbers": {
             "left by Adagrad with decay, other starts": float(points.left(decaying[-1], at).median()),

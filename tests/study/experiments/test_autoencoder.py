@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.func import grad, hessian
 
-from unstuck.study.autoencoder import Autoencoder
+from unstuck.study.experiments.autoencoder import Autoencoder
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from unstuck.methods.batch import GhostBatchNorm1d
 from unstuck.methods.optimizers import with_optimizer
 from unstuck.methods.update import Rule
 from unstuck.problem import Problem
-from unstuck.study.networks import accuracy, cross_entropy, perceptron
+from unstuck.study.experiments.networks import accuracy, cross_entropy, perceptron
 from unstuck.untouched import seeded
 from unstuck.walk import walk
 

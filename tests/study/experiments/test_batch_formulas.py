@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from unstuck.study.batch_formulas import coupling, errors, standardized, variance_of_batches
+from unstuck.study.experiments.batch_formulas import coupling, errors, standardized, variance_of_batches
 
 
 def test_what_is_known_holds() -> None:

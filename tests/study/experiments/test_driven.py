@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from unstuck.methods.update import adagrad, adagrad_mean, gradient_descent
-from unstuck.study.driven import STRETCH, closed_forms, driven, online, stream, two_scales
+from unstuck.study.experiments.driven import STRETCH, closed_forms, driven, online, stream, two_scales
 
 
 def generator() -> torch.Generator:

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from unstuck.study.two_logits import ENTROPY, SQUARES, closed_forms, heights, slope, steeper, steepest
+from unstuck.study.experiments.two_logits import ENTROPY, SQUARES, closed_forms, heights, slope, steeper, steepest
 
 
 @pytest.mark.parametrize(

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from unstuck.datasets import load
 from unstuck.fleet_network import Network
 from unstuck.methods.update import heavy_ball
-from unstuck.study.curved import Curved, mean_loss
-from unstuck.study.networks import cross_entropy, perceptron
-from unstuck.study.surface import Function, descend
+from unstuck.study.experiments.curved import Curved, mean_loss
+from unstuck.study.experiments.networks import cross_entropy, perceptron
+from unstuck.study.experiments.surface import Function, descend
 
 SAMPLES = 256
 

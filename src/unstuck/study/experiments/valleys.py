@@ -14,7 +14,7 @@ from torch import Tensor
 from unstuck.datasets.ten_points import ten_points
 from unstuck.methods.schedule import inverse_square_root
 from unstuck.methods.update import adagrad, adagrad_mean, adam, gradient_descent, heavy_ball, rmsprop, stack
-from unstuck.study.walks import best, path
+from unstuck.study.experiments.walks import best, path
 
 UPDATES, SOONER = 100_000, 20_000
 """Of walks at rates that are too low or decay, and of RMSProp, Adam and momentum beside them."""

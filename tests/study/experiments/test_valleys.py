@@ -9,8 +9,8 @@ import torch
 
 from unstuck.datasets.ten_points import START, ten_points
 from unstuck.methods.update import gradient_descent
-from unstuck.study.valleys import Crescent, TenPoints, Walled, adagrad_walks, bursts, standardized
-from unstuck.study.walks import path
+from unstuck.study.experiments.valleys import Crescent, TenPoints, Walled, adagrad_walks, bursts, standardized
+from unstuck.study.experiments.walks import path
 
 AT = torch.tensor([START, (-188.0, 2.7), (3.0, 4.0)], dtype=torch.float64)
 

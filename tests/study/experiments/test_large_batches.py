@@ -10,7 +10,7 @@ from torch import nn
 
 from unstuck.fleet import Member
 from unstuck.methods.update import gradient_descent
-from unstuck.study.large_batches import (
+from unstuck.study.experiments.large_batches import (
     SAMPLES,
     ghost,
     layer_step,

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from unstuck.methods.update import gradient_descent, heavy_ball
-from unstuck.study.walks import Bumpy, best, best_in_grid, end, limit_error, uniform, walked
+from unstuck.study.experiments.walks import Bumpy, best, best_in_grid, end, limit_error, uniform, walked
 
 
 def column(*values: float) -> torch.Tensor:

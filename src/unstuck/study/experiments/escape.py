@@ -13,7 +13,7 @@ from torch.func import hessian
 
 from unstuck.methods.update import Rule, gradient_descent, heavy_ball
 from unstuck.numerics.lanczos import extreme_eigenpairs
-from unstuck.study.surface import Function, hessian_operator
+from unstuck.study.experiments.surface import Function, hessian_operator
 
 METHODS = ("perturbed gradient descent", "perturbed momentum", "Lanczos", "whole Hessian")
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from unstuck.methods.normalize import FeatureStatistics, feature_normalized
 from unstuck.methods.update import gradient_descent
-from unstuck.study.walks import Slope, walked
+from unstuck.study.experiments.walks import Slope, walked
 from unstuck.surgery.decorrelation import decorrelation
 
 POINTS, SCALES, SHOWN = 100, (1.0, 3.0, 10.0, 30.0), 10.0

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from unstuck.methods.update import gradient_descent, heavy_ball
-from unstuck.study.surface import (
+from unstuck.study.experiments.surface import (
     departure,
     descend,
     kind,

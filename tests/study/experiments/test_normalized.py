@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from unstuck.study.normalized import GROUP, by_mode, groups, loss_of_groups, network, network_of_groups
+from unstuck.study.experiments.normalized import GROUP, by_mode, groups, loss_of_groups, network, network_of_groups
 
 
 @pytest.mark.parametrize(

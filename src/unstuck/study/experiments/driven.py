@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from unstuck.methods.update import Rule, adagrad, adagrad_mean, adam, look, rmsprop, start, step
-from unstuck.study.walks import path, uniform
+from unstuck.study.experiments.walks import path, uniform
 
 RATE = 0.01
 """Of the walks by given gradients."""

@@ -14,7 +14,7 @@ from torch.func import functional_call, grad, hessian, vmap
 from unstuck.curvature.linear import layered_hessian
 from unstuck.fleet_network import Network, SampleLoss
 from unstuck.numerics.spectrum import count_signs, newton_residual
-from unstuck.study.surface import Function
+from unstuck.study.experiments.surface import Function
 
 
 def mean_loss(network: Network, loss: SampleLoss, inputs: Tensor, targets: Tensor) -> Function:

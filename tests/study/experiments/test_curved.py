@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch.func import grad
 
-from unstuck.study import copies
-from unstuck.study.copies import alike, decayed_loss, with_alike
-from unstuck.study.curved import Curved, described, newton_step, saddle_free_step
+from unstuck.study.experiments import copies
+from unstuck.study.experiments.copies import alike, decayed_loss, with_alike
+from unstuck.study.experiments.curved import Curved, described, newton_step, saddle_free_step
 
 
 def bumpy(row: torch.Tensor) -> torch.Tensor:
