@@ -3,7 +3,10 @@
 from unstuck.lecture.batch_and_momentum import CHAPTER as BATCH_AND_MOMENTUM
 from unstuck.lecture.chapter import LANGUAGES, Chapter, Language, Line, Text
 from unstuck.lecture.critical_points import CHAPTER as CRITICAL_POINTS
+from unstuck.lecture.learning_rate import CHAPTER as LEARNING_RATE
+from unstuck.lecture.loss import CHAPTER as LOSS
+from unstuck.lecture.normalization import CHAPTER as NORMALIZATION
 
-CHAPTERS: tuple[Chapter, ...] = (CRITICAL_POINTS, BATCH_AND_MOMENTUM)
+CHAPTERS: tuple[Chapter, ...] = (CRITICAL_POINTS, BATCH_AND_MOMENTUM, LEARNING_RATE, LOSS, NORMALIZATION)
 
 __all__ = ["CHAPTERS", "LANGUAGES", "Chapter", "Language", "Line", "Text"]

@@ -1,0 +1,117 @@
+"""Chapter 5: instead of a better walker, another surface."""
+
+from unstuck.lecture.chapter import Chapter, Line, Text
+
+CHAPTER = Chapter(
+    number=5,
+    title=Text("Normalization", "归一化 (normalization)"),
+    opens=Text(
+        "Instead of walking better on a rugged surface: can it be made smooth?",
+        "与其在崎岖的曲面上改进走法，能不能直接把山铲平？",
+    ),
+    lines=(
+        Line(
+            says=Text(
+                "A weight on a feature with small values changes the loss little, one on a feature with large values "
+                "much: the surface is gentle in one direction and steep in the other.",
+                "数值小的特征 (feature)，其权重对损失影响小；数值大的特征影响大：曲面一个方向平、另一个方向陡。",
+            ),
+            study="feature-normalization",
+            gate="updates with one feature ten times as wide",
+            number=Text(
+                "updates needed with one feature ten times as wide, over those with equal ones",
+                "一个特征宽十倍时与特征等宽时的更新次数之比",
+            ),
+        ),
+        Line(
+            says=Text(
+                "Feature normalization, (x − mean)/deviation in each dimension, lets gradient descent converge faster.",
+                "特征归一化 (feature normalization)，即每一维减去均值再除以标准差，使梯度下降收敛得更快。",
+            ),
+            study="feature-normalization",
+            gate="updates for digits in unequal units, best rates",
+            number=Text(
+                "updates in unequal units over those after it, each at its best rate",
+                "各用最好的学习率时，单位不一与归一化之后的更新次数之比",
+            ),
+            correction=Text(
+                "Where all features share a unit, taking the mean away does all of it; and a mean far from zero does "
+                "more harm than unequal units.",
+                "各特征单位相同时，减去均值就够了；而均值远离零比单位不一的危害更大。",
+            ),
+        ),
+        Line(
+            says=Text(
+                "What a hidden layer gives is the next one's features, so it should be normalized as well; before or "
+                "after the activation makes little difference.",
+                "隐藏层的输出就是下一层的特征，所以也应该归一化；放在激活函数 (activation) 之前或之后差别不大。",
+            ),
+            study="batch-normalization",
+            gate="after the activation over before",
+            number=Text("points of held-out accuracy gained by placing it after", "放在之后所提高的测试准确率百分点"),
+        ),
+        Line(
+            says=Text(
+                "Then the samples depend on each other: the network has become one large function of many samples, of "
+                "which a batch is taken.",
+                "这样各个样本就互相关联：网络变成了一个以许多样本为输入的大函数，实际上每次只取一个批次。",
+            ),
+            study="batch-normalization",
+            gate="coupling of samples in training",
+            number=Text("change of one sample's output by another sample", "一个样本的输出受另一个样本影响的程度"),
+        ),
+        Line(
+            says=Text(
+                "So the batch has to be large enough to stand for all samples.",
+                "所以批次要足够大，才能代表全部样本。",
+            ),
+            study="batch-normalization",
+            gate="loss over that without normalization, batches of 32",
+            number=Text(
+                "loss in batches of 32 over that without normalization", "批次为 32 时的损失与不归一化的损失之比"
+            ),
+            correction=Text(
+                "Large enough is not much, but large is not enough: in batches of 2 it does harm, and in batches of "
+                "one class it fails at any size.",
+                "不需要很大，但光是大还不够：批次为 2 时有害；如果每个批次只有一个类别，无论多大都会失败。",
+            ),
+        ),
+        Line(
+            says=Text(
+                "γ and β, which begin at 1 and 0, give a layer another mean and deviation where it needs them.",
+                "γ 和 β 从 1 和 0 开始；需要时，网络可以用它们恢复别的均值和标准差。",
+            ),
+            study="batch-normalization",
+            gate="error of the formulas",
+            number=Text("difference from the values themselves where they are chosen so", "选成原来的值时与原值之差"),
+            correction=Text(
+                "They can; here it changes the accuracy by less than two points.",
+                "可以恢复，但在这里对准确率的影响不到两个百分点。",
+            ),
+        ),
+        Line(
+            says=Text(
+                "In testing there is no batch to wait for: moving averages from training take its place.",
+                "测试时不能等凑满一个批次：用训练时的移动平均 (moving average) 代替。",
+            ),
+            study="batch-normalization",
+            gate="loss in testing over training, at the end",
+            number=Text("loss in testing over that in training", "测试模式与训练模式的损失之比"),
+            correction=Text(
+                "They need updates before they are right: early in training the loss in testing is the higher one.",
+                "移动平均需要一些更新才准确：训练初期，测试模式的损失更高。",
+            ),
+        ),
+    ),
+    summary=(
+        Line(
+            says=Text(
+                "With normalization the surface is easier to walk on: learning is faster, and at more rates.",
+                "归一化使曲面更好走：学得更快，能用的学习率也更多。",
+            ),
+            study="batch-normalization",
+            gate="more rates at which it learns",
+            number=Text("more rates at which it learns, of seven", "七个学习率中多出几个可用"),
+        ),
+    ),
+)
