@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
+from collections.abc import Sequence
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 from tests.distributed.processes import SIZE, side_by_side, torchrun
@@ -58,11 +61,26 @@ def test_a_diagnosis_is_that_of_one_process(tmp_path: Path, monkeypatch: pytest.
     assert two["problem"]["batch_size"] == one["problem"]["batch_size"]
 
 
+def without_abort(arguments: Sequence[str], folder: Path) -> tuple[list[CompletedProcess[str]], Path]:
+    """Side by side, and the folder in which; again where a process was aborted, three times at most.
+
+    With a sharded model and gloo, about one process in a hundred ends with "malloc(): unaligned tcache chunk" when all
+    its work is done.
+    """
+    for attempt in range(3):
+        own = folder / str(attempt)
+        own.mkdir()
+        ran = side_by_side(arguments, own)
+        if all(process.returncode != -signal.SIGABRT for process in ran):
+            break
+    return ran, own
+
+
 def test_one_folder_is_written_and_one_process_speaks(tmp_path: Path) -> None:
     """A target that makes the process group itself, with a sharded model."""
-    ran = side_by_side(["-m", "unstuck", "measure", f"{TARGETS}:spread", "spectrum"], tmp_path)
+    ran, folder = without_abort(["-m", "unstuck", "measure", f"{TARGETS}:spread", "spectrum"], tmp_path)
     assert [process.returncode for process in ran] == [0, 0], ran[0].stderr
-    folders = list((tmp_path / "unstuck-runs").iterdir())
+    folders = list((folder / "unstuck-runs").iterdir())
     assert [folder.name for folder in folders] == ["spread-1"]
     document = json.loads((folders[0] / "report.json").read_text(encoding="utf-8"))
     assert document["readings"]["spectrum"][0]["values"]["engine"] == "finite difference"
