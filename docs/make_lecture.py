@@ -48,6 +48,9 @@ def lecture(studies: Studies) -> Iterator[str]:
 
 def _row(line: Line, studies: Studies) -> str:
     study = studies[line.study]
+    for shown in line.shows:
+        if shown.picture not in study["pictures"]:
+            raise SystemExit(f"{line.study} has no picture {shown.picture!r}, which the lecture shows")
     gate = next(gate for gate in gates_of(study) if gate["measurement"] == line.gate)
     outcome = "holds" if gate["holds"] else "does not hold here"
     link = f"[{line.study}](../src/unstuck/studies/{line.study.replace('-', '_')}.py)"

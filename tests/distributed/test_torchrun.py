@@ -64,7 +64,7 @@ def test_a_diagnosis_is_that_of_one_process(tmp_path: Path, monkeypatch: pytest.
 def without_abort(arguments: Sequence[str], folder: Path) -> tuple[list[CompletedProcess[str]], Path]:
     """Side by side, and the folder in which; again where a process was aborted, three times at most.
 
-    With a sharded model and gloo, about one process in a hundred ends with "malloc(): unaligned tcache chunk" when all
+    With a sharded model and gloo, a process now and then ends with "malloc(): unaligned tcache chunk" when all
     its work is done.
     """
     for attempt in range(3):

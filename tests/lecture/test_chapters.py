@@ -30,6 +30,12 @@ def test_a_line_rests_on_a_gate_that_decides_it(line: Line) -> None:
 def test_a_line_is_told_in_both_languages(line: Line) -> None:
     texts = [line.says, line.number, *([line.correction] if line.correction else [])]
     assert all(CHINESE.search(text.zh) and not CHINESE.search(text.en) for text in texts)
+    assert all(CHINESE.search(shown.title) and CHINESE.search(shown.sees) for shown in line.shows)
+
+
+def test_a_picture_is_shown_once() -> None:
+    shown = [(line.study, each.picture) for line in LINES for each in line.shows]
+    assert len(set(shown)) == len(shown) > len(CHAPTERS)
 
 
 def test_no_line_is_told_twice_in_a_chapter() -> None:

@@ -23,6 +23,21 @@ class Text:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Shown:
+    """A picture of the line's study that stands beneath it. In English, the study's own words say what it is.
+
+    Attributes:
+        picture: its name among the study's pictures.
+        title: a few words, in Chinese.
+        sees: what is seen on it, in Chinese.
+    """
+
+    picture: str
+    title: str
+    sees: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Line:
     """One thing that the lecture says.
 
@@ -32,6 +47,7 @@ class Line:
         gate: the measurement of that study whose gate decides; it stands beside the line.
         number: what that measurement is.
         correction: where the lecture is too simple, what is so instead.
+        shows: pictures of the study.
     """
 
     says: Text
@@ -39,6 +55,7 @@ class Line:
     gate: str
     number: Text
     correction: Text | None = None
+    shows: tuple[Shown, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

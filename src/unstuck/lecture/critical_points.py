@@ -1,6 +1,6 @@
 """Chapter 1: when the gradient is nearly zero."""
 
-from unstuck.lecture.chapter import Chapter, Line, Text
+from unstuck.lecture.chapter import Chapter, Line, Shown, Text
 
 KINDS = "wrong kinds of points"
 
@@ -39,6 +39,14 @@ CHAPTER = Chapter(
             study="critical-point",
             gate="error of the closed forms",
             number=Text("difference from what is computed by hand", "与手算结果之差"),
+            shows=(
+                Shown(
+                    picture="surface",
+                    title="(1 − w1·w2)² 的曲面，以及离开鞍点的路",
+                    sees="鞍点在中间，山谷 w1·w2 = 1 在两个角上。梯度下降从离鞍点千分之一处出发，先缓慢爬行，"
+                    "然后沿 w1 = w2 落入山谷。",
+                ),
+            ),
         ),
         Line(
             says=Text(
@@ -62,6 +70,20 @@ CHAPTER = Chapter(
                 "far the cheapest way to leave.",
                 "只求特征向量并不需要整个海森矩阵，只需它与向量的乘积；出路很平缓时，这反而是最便宜的方法。",
             ),
+            shows=(
+                Shown(
+                    picture="gradients-spent",
+                    title="离开手写数字网络的鞍点：损失与用掉的梯度次数",
+                    sees="小批次最先离开，只用几次梯度，其次是动量。Lanczos 先付出求方向的代价，之后几次更新就"
+                    "离开；完整的海森矩阵代价最高。",
+                ),
+                Shown(
+                    picture="faintness",
+                    title="出路越平缓，离开的代价",
+                    sees="梯度下降所需的梯度次数成比例增加，加上动量约为其十分之一。Lanczos 增加得慢得多，完整"
+                    "海森矩阵的代价则处处相同。",
+                ),
+            ),
         ),
         Line(
             says=Text(
@@ -79,6 +101,13 @@ CHAPTER = Chapter(
                 "picture of a surface says little about what it leaves out.",
                 "二维看不出来，随机的 16 维切片仍会隐藏四个下降方向：曲面图没画出的部分，它几乎说明不了。",
             ),
+            shows=(
+                Shown(
+                    picture="slices",
+                    title="只看几个维度时，鞍点是什么样子",
+                    sees="只看两维时，穿过鞍点的切片几乎都像最小值。下降方向越多，只需越少的维度就不再有切片像最小值。",
+                ),
+            ),
         ),
         Line(
             says=Text(
@@ -93,6 +122,19 @@ CHAPTER = Chapter(
             correction=Text(
                 "Most of the other half are flat rather than downhill, and a global minimum may have the same ratio.",
                 "另一半方向大多是平的，而不是向下的；全局最小值的比例也可以是这样。",
+            ),
+            shows=(
+                Shown(
+                    picture="minimum-ratio",
+                    title="最小值比例与训练损失",
+                    sees="每个点是一个训练好的网络。无论损失高低，它们都在 0.5 与 0.6 之间，没有一个在 1。",
+                ),
+                Shown(
+                    picture="taken-apart",
+                    title="同样的网络，把平的方向单独计算",
+                    sees="把接近零的曲率单独计算后，一半以上的方向是平的，其余方向中向下的比向上的少。损失越高，"
+                    "向下的方向越多。",
+                ),
             ),
         ),
     ),

@@ -1,6 +1,6 @@
 """Chapter 3: a learning rate for each parameter, and one that changes as training goes on."""
 
-from unstuck.lecture.chapter import Chapter, Line, Text
+from unstuck.lecture.chapter import Chapter, Line, Shown, Text
 
 CHAPTER = Chapter(
     number=3,
@@ -19,6 +19,19 @@ CHAPTER = Chapter(
             study="gradient-norm",
             gate="gradient between walls over that at convergence",
             number=Text("gradient between walls over that at convergence", "两壁之间的梯度与收敛时的梯度之比"),
+            shows=(
+                Shown(
+                    picture="loss",
+                    title="损失不再下降",
+                    sees="在两壁之间和在噪声中，损失停在原处；在稳定的边缘，损失缓慢下降。",
+                ),
+                Shown(
+                    picture="gradient",
+                    title="梯度却并不小",
+                    sees="同样的训练，梯度一直很长。虚线：最后三分之一把学习率降到零，梯度缩短为几十分之一到几"
+                    "百分之一。",
+                ),
+            ),
         ),
         Line(
             says=Text(
@@ -32,6 +45,14 @@ CHAPTER = Chapter(
                 "That needs walls that do not get steeper without end. On the parabola of the lecturer's ten points "
                 "1e-2 does not bounce but diverges at once.",
                 "这要求两壁不会越来越陡。在讲者那十个数据点的抛物面上，1e-2 并不弹跳，而是立刻发散。",
+            ),
+            shows=(
+                Shown(
+                    picture="bouncing",
+                    title="学习率为 1e-2 时，在两壁之间弹跳",
+                    sees="每 1,999 次更新画一个点。学习率为 1e-2 时，一直从一壁跳到另一壁，最后还剩约三分之一"
+                    "的路程；为 1e-7 时，走下山壁后停在谷底附近。",
+                ),
             ),
         ),
         Line(
@@ -54,6 +75,14 @@ CHAPTER = Chapter(
             correction=Text(
                 "For plain gradient descent. With momentum, a single rate arrives here too.",
                 "这是指普通的梯度下降。加上动量 (momentum)，单一的学习率在这里也能走到。",
+            ),
+            shows=(
+                Shown(
+                    picture="all-rates",
+                    title="任一固定学习率更新 100,000 次之后剩下的路程",
+                    sees="在十个数据点上，最少也剩约一半，就在发散的界限之前。在两壁为直线的山谷中约剩三分之一，"
+                    "在弹跳开始过宽之处。",
+                ),
             ),
         ),
         Line(
@@ -87,6 +116,14 @@ CHAPTER = Chapter(
                 "parameter.",
                 "前提是山谷与某个参数的方向一致。转过 45 度，所有逐参数调整学习率的方法都会停住。",
             ),
+            shows=(
+                Shown(
+                    picture="ten-points",
+                    title="在讲者的十个数据点上",
+                    sees="各种方法很快到达谷底。1e-7 之后几乎不动。逐参数调整学习率的方法继续走到最小值；Adagr"
+                    "ad 一再离开，加上衰减则留在那里。",
+                ),
+            ),
         ),
         Line(
             says=Text(
@@ -103,6 +140,20 @@ CHAPTER = Chapter(
                 "and three times the updates.",
                 "在真正的新月形曲面上收益不大：讲义的 Adagrad 和梯度下降所需的更新次数最多是两倍和三倍。",
             ),
+            shows=(
+                Shown(
+                    picture="rates",
+                    title="梯度先小、后大、再小时，一个参数的学习率",
+                    sees="梯度变成十倍时，两者的学习率都下降。梯度再变小时，RMSProp 的学习率约六十次更新就恢复，"
+                    "讲义的 Adagrad 几乎不动。",
+                ),
+                Shown(
+                    picture="crescent",
+                    title="转弯的山谷：RMSProp 到达时，各方法走到哪里",
+                    sees="从左端之外出发，RMSProp 沿着新月形走到 (1, 0) 处的最小值。同样的更新次数，Adagrad 只"
+                    "走了一部分，因为它忘不了起点有多陡。",
+                ),
+            ),
         ),
         Line(
             says=Text("Adam is RMSProp with momentum.", "Adam 就是 RMSProp 加上动量。"),
@@ -115,6 +166,13 @@ CHAPTER = Chapter(
             correction=Text(
                 "Where the inputs are standardized there is little left for it to gain.",
                 "输入标准化之后，它几乎没有什么可以再赚的。",
+            ),
+            shows=(
+                Shown(
+                    picture="networks",
+                    title="输入尺度不一的网络，各用最好的学习率",
+                    sees="RMSProp 和 Adam 用较少的更新就达到低的损失。",
+                ),
             ),
         ),
         Line(
@@ -129,6 +187,14 @@ CHAPTER = Chapter(
             correction=Text(
                 "In the lecture's form, the root of the mean. Adagrad as published takes the sum, and never bursts.",
                 "这是讲义中取平均值的形式。原论文的 Adagrad 取总和，从不爆发。",
+            ),
+            shows=(
+                Shown(
+                    picture="losses",
+                    title="十个数据点上的损失",
+                    sees="1e-7 的损失停在到达谷底时的高度。Adagrad 到达之后，损失突然爆发再下降；加上衰减，则"
+                    "缓慢下降，从不上升。",
+                ),
             ),
         ),
         Line(

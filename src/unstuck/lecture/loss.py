@@ -1,6 +1,6 @@
 """Chapter 4: the loss that a classifier is trained on."""
 
-from unstuck.lecture.chapter import Chapter, Line, Text
+from unstuck.lecture.chapter import Chapter, Line, Shown, Text
 
 FROM_AN_ORDINARY_START = Text(
     "That is so at a start that is wrong and certain of it. From an ordinary start the squared error trains as well, "
@@ -49,6 +49,19 @@ CHAPTER = Chapter(
                 "slope of cross-entropy over that of the squared error at (−10, 10)",
                 "(−10, 10) 处交叉熵与均方误差的坡度之比",
             ),
+            shows=(
+                Shown(
+                    picture="surfaces",
+                    title="两个 logit 上的损失：左为交叉熵，右为均方误差",
+                    sees="类别 1 是正确答案。从左上角（错误而且确信）出发，交叉熵使两种方法在 200 次更新内走下"
+                    "来。均方误差在那里是平的：梯度下降不动，Adam 走得下来。",
+                ),
+                Shown(
+                    picture="slopes",
+                    title="两种损失有多陡",
+                    sees="y1 远低于 y2 时，交叉熵保持坡度，均方误差的坡度消失。答案正确处，两者都消失。",
+                ),
+            ),
         ),
         Line(
             says=Text(
@@ -86,6 +99,14 @@ CHAPTER = Chapter(
                 "从饱和的初始值出发，均方误差能到达的学习率比例",
             ),
             correction=FROM_AN_ORDINARY_START,
+            shows=(
+                Shown(
+                    picture="trainings",
+                    title="从饱和的初始值开始训练，各用最好的学习率",
+                    sees="有一个 logit 一开始高 20。交叉熵上的梯度下降约十次更新就离开；softmax 之后的均方误差"
+                    "不行。Adam 可以，没有 softmax 的均方误差也可以。",
+                ),
+            ),
         ),
     ),
     summary=(

@@ -1,6 +1,6 @@
 """Chapter 5: instead of a better walker, another surface."""
 
-from unstuck.lecture.chapter import Chapter, Line, Text
+from unstuck.lecture.chapter import Chapter, Line, Shown, Text
 
 CHAPTER = Chapter(
     number=5,
@@ -22,6 +22,18 @@ CHAPTER = Chapter(
                 "updates needed with one feature ten times as wide, over those with equal ones",
                 "一个特征宽十倍时与特征等宽时的更新次数之比",
             ),
+            shows=(
+                Shown(
+                    picture="raw",
+                    title="一个特征比另一个宽十倍",
+                    sees="山谷沿 w2 陡，沿 w1 平：从一壁走到另一壁，慢慢爬行。",
+                ),
+                Shown(
+                    picture="normalized",
+                    title="两个特征都归一化",
+                    sees="同样的问题，两个特征相同：等高线几乎是圆，几步就直接走到最小值。",
+                ),
+            ),
         ),
         Line(
             says=Text(
@@ -39,6 +51,14 @@ CHAPTER = Chapter(
                 "more harm than unequal units.",
                 "各特征单位相同时，减去均值就够了；而均值远离零比单位不一的危害更大。",
             ),
+            shows=(
+                Shown(
+                    picture="losses",
+                    title="手写数字的线性分类器，各用最好的学习率",
+                    sees="标准化或减去均值之后，立刻学会。原样或单位不一时，需要多倍的更新；平移 100 之后，几"
+                    "千次更新也不够。",
+                ),
+            ),
         ),
         Line(
             says=Text(
@@ -49,6 +69,18 @@ CHAPTER = Chapter(
             study="batch-normalization",
             gate="after the activation over before",
             number=Text("points of held-out accuracy gained by placing it after", "放在之后所提高的测试准确率百分点"),
+            shows=(
+                Shown(
+                    picture="losses",
+                    title="训练，各用最好的学习率",
+                    sees="在激活函数之前或之后做批归一化，损失都下降得更早、更低。没有它，sigmoid 网络根本学不会。",
+                ),
+                Shown(
+                    picture="rates",
+                    title="用哪些学习率能学会",
+                    sees="有批归一化时，几乎所有学习率都能达到 90 % 以上；没有时只有一两个。",
+                ),
+            ),
         ),
         Line(
             says=Text(
@@ -74,6 +106,19 @@ CHAPTER = Chapter(
                 "Large enough is not much, but large is not enough: in batches of 2 it does harm, and in batches of "
                 "one class it fails at any size.",
                 "不需要很大，但光是大还不够：批次为 2 时有害；如果每个批次只有一个类别，无论多大都会失败。",
+            ),
+            shows=(
+                Shown(
+                    picture="sizes",
+                    title="不同大小的批次，更新次数相同",
+                    sees="批次为 32 和 8 时，有批归一化的损失更低；批次为 2 时，没有它更低。",
+                ),
+                Shown(
+                    picture="classes",
+                    title="每个批次只有一个类别",
+                    sees="打乱之后，错误率都只有百分之几。用单一类别的批次训练，批归一化在测试时几乎全错，层归"
+                    "一化则不会。",
+                ),
             ),
         ),
         Line(

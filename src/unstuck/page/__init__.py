@@ -1,12 +1,13 @@
 """How a report looks: one offline page, for a file and a notebook. It knows types, no plug-in by name."""
 
-from unstuck.page.lecture import Part, Told, render_lecture
+from unstuck.page.lecture import Captioned, Part, Told, render_lecture
 from unstuck.page.render import render, render_fragment
 from unstuck.page.scores import render_scores
 from unstuck.page.studies import render_gallery, render_study
 from unstuck.page.tables import Table
 
 __all__ = [
+    "Captioned",
     "Part",
     "Table",
     "Told",

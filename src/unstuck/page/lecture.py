@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from markupsafe import Markup
@@ -21,6 +21,7 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         "correction": "More exactly:",
         "summary": "The lecture's own summary",
         "study": "study",
+        "numbers": "The numbers of this picture",
         "holds": "holds",
         "fails": "does not hold here",
         "not judged": "not judged",
@@ -35,6 +36,7 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         "correction": "更准确地说：",
         "summary": "讲义自己的总结",
         "study": "研究",
+        "numbers": "这张图的数值",
         "holds": "成立",
         "fails": "在此不成立",
         "not judged": "未判定",
@@ -45,8 +47,19 @@ WORDS: Mapping[str, Mapping[str, str]] = {
 }
 
 
-PICTURES = 2
-"""Of a study, at most; its own page shows all."""
+@dataclass(frozen=True, kw_only=True)
+class Captioned:
+    """A picture of the study beneath a line.
+
+    Attributes:
+        picture: its name among the study's pictures.
+        title: in the page's language; empty where the study's own words will do.
+        sees: what is seen on it, likewise.
+    """
+
+    picture: str
+    title: str = ""
+    sees: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +72,7 @@ class Told:
         study: the name of the study.
         measurement: whose gate decides.
         number: what the measurement is.
+        pictures: those beneath it.
     """
 
     says: str
@@ -66,6 +80,7 @@ class Told:
     study: str
     measurement: str
     number: str
+    pictures: tuple[Captioned, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,36 +104,37 @@ def render_lecture(parts: Sequence[Part], studies: Sequence[Document], language:
     """
     named = {str(study["name"]): study for study in studies}
     words = WORDS[language]
-    drawn: dict[str, Picture] = {}
-    chapters = [
-        {
-            "part": part,
-            "lines": [_line(told, named, drawn) for told in part.lines],
-            "summary": [_line(told, named, None) for told in part.summary],
-        }
-        for part in parts
-    ]
+    drawn: list[Picture] = []
+
+    def lines(told: Sequence[Told]) -> list[dict[str, Any]]:
+        return [_line(each, named.get(each.study, {}), drawn) for each in told]
+
+    chapters = [{"part": part, "lines": lines(part.lines), "summary": lines(part.summary)} for part in parts]
     body = frame.TEMPLATES.get_template("lecture.html").render(chapters=chapters, words=words, language=language)
-    return frame.assemble(title=words["title"], body=Markup(body), pictures=list(drawn.values()))
+    return frame.assemble(title=words["title"], body=Markup(body), pictures=drawn)
 
 
-def _line(told: Told, named: Mapping[str, Document], drawn: dict[str, Picture] | None) -> dict[str, Any]:
-    """A line with its number, its outcome, and the study's pictures where these are wanted and not yet drawn."""
-    study = named.get(told.study, {})
+def _line(told: Told, study: Document, drawn: list[Picture]) -> dict[str, Any]:
+    """A line with its number, its outcome, and its pictures, which join those that are drawn."""
     statistics = next(
         (each for each in mappings(study.get("statistics")) if each.get("measurement") == told.measurement), {}
     )
-    outcome = outcome_of({"role": "claim"}, statistics)
-    fresh: list[Picture] = []
-    for place, (name, figure) in list(enumerate(mapping(study.get("pictures")).items()))[:PICTURES]:
-        id = f"{told.study}-{place}"
-        if drawn is not None and id not in drawn:
-            drawn[id] = picture(name, figure, id=id)
-            fresh.append(drawn[id])
+    figures = mapping(study.get("pictures"))
+    pictures = [
+        _captioned(told.study, shown, mapping(figures[shown.picture]))
+        for shown in told.pictures
+        if shown.picture in figures
+    ]
+    drawn += pictures
     return {
         "told": told,
         "value": statistics.get("value"),
-        "outcome": outcome,
+        "outcome": outcome_of({"role": "claim"}, statistics),
         "verdict": study.get("verdict"),
-        "pictures": fresh,
+        "pictures": pictures,
     }
+
+
+def _captioned(study: str, shown: Captioned, figure: Mapping[str, object]) -> Picture:
+    drawn = picture(shown.picture, figure, id=f"{study}-{shown.picture}")
+    return replace(drawn, title=shown.title or drawn.title, summary=shown.sees or drawn.summary)

@@ -9,7 +9,7 @@ from typing import Any
 
 from unstuck.errors import InputError
 from unstuck.lecture import CHAPTERS, Chapter, Language, Line
-from unstuck.page import Part, Told, render_lecture
+from unstuck.page import Captioned, Part, Told, render_lecture
 from unstuck.studying.gallery import document_of
 
 PAGE = "lecture.html"
@@ -72,4 +72,10 @@ def _told(line: Line, language: Language) -> Told:
         study=line.study,
         measurement=line.gate,
         number=line.number.in_language(language),
+        pictures=tuple(
+            Captioned(picture=shown.picture, title=shown.title, sees=shown.sees)
+            if language == "zh"
+            else Captioned(picture=shown.picture)
+            for shown in line.shows
+        ),
     )
