@@ -215,6 +215,38 @@ CHAPTER = Chapter(
             gate="rise of the loss, Adagrad with decay",
             number=Text("rise of the loss", "损失上升的倍数"),
         ),
+        Line(
+            says=Text(
+                "So in networks: as training goes on we are closer to the destination, and a falling rate ends lower.",
+                "网络也是如此：训练越久离目标越近，逐渐降低学习率，最终的损失更低。",
+            ),
+            study="schedules",
+            gate="decay over constant at the end",
+            number=Text(
+                "loss at the end with decay over that at a constant rate, each at its best rate",
+                "各用最好的学习率时，有衰减与固定学习率的最终损失之比",
+            ),
+            correction=Text(
+                "Where updates are noisy to the end. Where every sample can be told right, the noise vanishes by itself "
+                "and the decay gains next to nothing; and a schedule wants a higher rate than a constant one.",
+                "前提是更新直到最后都有噪声。如果每个样本都能分对，噪声会自行消失，衰减几乎没有收益；"
+                "而且使用衰减时，起始学习率应该更高。",
+            ),
+            shows=(
+                Shown(
+                    picture="horizons",
+                    title="三种训练长度下，训练结束时的损失",
+                    sees="训练最长时，固定学习率高于其他所有方法。免日程方法 (schedule-free) 只训练一次，与为各个长度"
+                    "专门设定的余弦日程一样低或更低；从一次稳定训练分出的衰减也是如此。",
+                ),
+                Shown(
+                    picture="rates",
+                    title="训练结束时的损失与学习率",
+                    sees="每种日程都有一段好的学习率。讲义的衰减和余弦，最低点比固定学习率的更靠右，也更低。"
+                    "学习率很低时，两者反而不如固定学习率。",
+                ),
+            ),
+        ),
     ),
     summary=(
         Line(
