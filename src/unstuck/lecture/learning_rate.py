@@ -227,8 +227,8 @@ CHAPTER = Chapter(
                 "各用最好的学习率时，有衰减与固定学习率的最终损失之比",
             ),
             correction=Text(
-                "Where updates are noisy to the end. Where every sample can be told right, the noise vanishes by itself "
-                "and the decay gains next to nothing; and a schedule wants a higher rate than a constant one.",
+                "Where updates are noisy to the end. Where every sample can be told right, the noise vanishes by "
+                "itself and the decay gains next to nothing; and a schedule wants a higher rate than a constant one.",
                 "前提是更新直到最后都有噪声。如果每个样本都能分对，噪声会自行消失，衰减几乎没有收益；"
                 "而且使用衰减时，起始学习率应该更高。",
             ),
