@@ -20,6 +20,7 @@ from unstuck.studies import (
     sharp_minima,
     spectrum_during_training,
     valley,
+    warm_up,
 )
 from unstuck.study import Study
 
@@ -40,6 +41,7 @@ ALL: tuple[Study, ...] = (
     edge_of_stability.STUDY,
     adaptive_rates.STUDY,
     schedules.STUDY,
+    warm_up.STUDY,
     loss_surface.STUDY,
     feature_normalization.STUDY,
     batch_normalization.STUDY,
