@@ -4,6 +4,7 @@ from unstuck.studies import (
     adaptive_rates,
     batch_accuracy,
     batch_normalization,
+    batch_normalization_cnn,
     batch_time,
     critical_batch,
     critical_point,
@@ -45,4 +46,5 @@ ALL: tuple[Study, ...] = (
     loss_surface.STUDY,
     feature_normalization.STUDY,
     batch_normalization.STUDY,
+    batch_normalization_cnn.STUDY,
 )
