@@ -23,6 +23,7 @@ from unstuck.numerics.lanczos import extreme_eigenpairs
 from unstuck.study.experiments.curved import mean_loss
 from unstuck.study.experiments.horizons import BATCH, Task, network
 from unstuck.study.experiments.networks import cross_entropy
+from unstuck.study.experiments.surface import Function
 from unstuck.study.experiments.walks import uniform, walked
 
 LOWEST, HIGHEST, UPDATES = 1e-3, 10.0, 300
@@ -104,6 +105,7 @@ def on_network(seed: int, rates: Sequence[float], updates: int, shares: Sequence
         shares: of the rate at which the sweep diverges, to train at as well.
     """
     task = Task(seed, wrong=0.0)
+    loss = mean_loss(task.network, cross_entropy, *task.learned)
     sweep = Sweep(LOWEST, (HIGHEST / LOWEST) ** (1 / UPDATES))
     members = [
         Member(rule=gradient_descent(1.0), batch_size=size, seed=seed, schedule=sweep)
@@ -113,12 +115,12 @@ def on_network(seed: int, rates: Sequence[float], updates: int, shares: Sequence
     fleet = train_fleet(network, cross_entropy, *task.learned, members, UPDATES, keep=looks)
     whole, small = fleet.losses.tolist()
     ends = [risen(whole, 1), risen(small, AVERAGED)]
-    edge, curvatures = 0, [sharpest(task, fleet.at(0).parameters[0])]
+    edge, curvatures = 0, [sharpest(loss, fleet.at(0).parameters[0], seed)]
     for look in looks[1:]:
         if look > ends[0] or curvatures[-1] * sweep(edge) > 2.0:
             break
         edge = look
-        curvatures.append(sharpest(task, fleet.at(look).parameters[0]))
+        curvatures.append(sharpest(loss, fleet.at(look).parameters[0], seed))
     diverged = [sweep(end) for end in ends]
     suggested = [part * diverged[1] for part in shares]
     losses = task.losses(task.trained([Constant()], [*rates, *suggested], updates).parameters)
@@ -146,11 +148,10 @@ def risen(losses: Sequence[float], averaged: int) -> int:
     return len(losses) - 1
 
 
-def sharpest(task: Task, row: Tensor) -> float:
-    """The largest eigenvalue of the Hessian of the loss over all that is learned."""
-    loss = mean_loss(task.network, cross_entropy, *task.learned)
-    part = Part(loss=lambda point: loss(point["row"]), share=1.0, samples=task.samples)
-    generator = torch.Generator(device="cpu").manual_seed(task.seed)
+def sharpest(loss: Function, row: Tensor, seed: int) -> float:
+    """The largest eigenvalue of the Hessian of a loss over the parameters of a network, shape (n,)."""
+    part = Part(loss=lambda point: loss(point["row"]), share=1.0, samples=1)
+    generator = torch.Generator(device="cpu").manual_seed(seed)
     found = extreme_eigenpairs(
         Hessian([part], {"row": row.clone()}), generator=generator, smallest=0, tolerance=1e-2, max_products=PRODUCTS
     )
