@@ -247,6 +247,63 @@ CHAPTER = Chapter(
                 ),
             ),
         ),
+        Line(
+            says=Text(
+                "Warm-up: first raise the rate, then let it fall. It is a black art, without which residual networks "
+                "and Transformers do not train.",
+                "预热 (warm up)：先提高学习率，再降低。这是一门黑科技，没有它，残差网络 (residual network) 和 "
+                "Transformer 都训练不起来。",
+            ),
+            study="warm-up",
+            gate="gain of a warm-up, post-norm",
+            number=Text(
+                "fall of the loss at the end by a warm-up, in nats per letter, post-norm Transformer",
+                "预热使最终损失降低的量（每个字母，nat；后置归一化的 Transformer）",
+            ),
+            correction=Text(
+                "At rates that are large for them. At a third of the rate this Transformer needs none and ends as low, "
+                "and one that normalizes before each part never does.",
+                "这是指学习率对它们来说偏大的时候。学习率降到三分之一，同一个 Transformer 不用预热也一样好；"
+                "前置归一化 (pre-norm) 的则从来不需要。",
+            ),
+            shows=(
+                Shown(
+                    picture="curves",
+                    title="同一学习率下的 Transformer",
+                    sees="没有预热时，后置归一化的 Transformer 停在只知道字母频率的损失上。有预热则学得会；"
+                    "前置归一化的有没有预热都学得会。",
+                ),
+                Shown(
+                    picture="residual",
+                    title="用梯度下降训练的残差网络",
+                    sees="没有预热时，曲线止于低学习率，因为再高就发散。有预热时，可以用高几倍的学习率，损失也更低。",
+                ),
+            ),
+        ),
+        Line(
+            says=Text(
+                "The reason may be that σ is a statistic, exact only after enough gradients, as RAdam has it.",
+                "原因可能是 σ 是统计量，要看过足够多的梯度才准确；RAdam 就是这样考虑的。",
+            ),
+            study="warm-up",
+            gate="variance of 1/σ, 5 updates over 1,000",
+            number=Text(
+                "variance of 1/σ after 5 updates over that after 1,000", "5 次与 1,000 次更新之后 1/σ 的方差之比"
+            ),
+            correction=Text(
+                "The variance is so. But to learn σ first is no remedy here, and the residual network, which gradient "
+                "descent trains, has no σ: the warm-up leads to where the surface is flat enough for the full rate.",
+                "方差确实如此。但在这里，先学好 σ 并不能解决问题；残差网络用梯度下降训练，根本没有 σ："
+                "预热把参数带到足够平、能承受全部学习率的地方。",
+            ),
+            shows=(
+                Shown(
+                    picture="spread",
+                    title="1/σ 有多准确",
+                    sees="1/σ 的离散程度随每次更新下降。乘上 RAdam 的 r 之后，十次更新以后几乎不再变化。",
+                ),
+            ),
+        ),
     ),
     summary=(
         Line(
@@ -268,6 +325,49 @@ CHAPTER = Chapter(
             number=Text(
                 "step of a parameter whose gradients are 1,000 times smaller, over the other's",
                 "梯度小 1,000 倍的参数与另一参数的步长之比",
+            ),
+        ),
+        Line(
+            says=Text(
+                "All optimizers are one equation: θ ← θ − (η/σ)·m, with a rate, a scale and a direction.",
+                "所有优化器都是同一个式子：θ ← θ − (η/σ)·m，即学习率、尺度和方向。",
+            ),
+            study="optimizers",
+            gate="error of Adam as RMSProp with momentum",
+            number=Text(
+                "difference between Adam and RMSProp with momentum, corrected for its start",
+                "Adam 与修正了起步的“RMSProp 加动量”之差",
+            ),
+        ),
+        Line(
+            says=Text(
+                "These are improvements: with a scale for each parameter, training ends lower.",
+                "这些都是改进：每个参数有自己的尺度，训练结束时损失更低。",
+            ),
+            study="optimizers",
+            gate="Adam over gradient descent, inputs scaled apart",
+            number=Text(
+                "held-out loss of Adam over that of gradient descent, inputs scaled apart, equal tuning",
+                "输入尺度不一、同样调参时，Adam 与梯度下降的测试损失之比",
+            ),
+            correction=Text(
+                "Where scales differ along the parameters. On standardized inputs, tuned alike, no method is better "
+                "beyond the noise; turned by a rotation, the same inputs take from Adam all that it had gained.",
+                "前提是各参数方向的尺度不同。输入标准化、同样调参时，没有哪种方法的优势超出噪声；"
+                "把同样的输入旋转之后，Adam 的收益就全部消失。",
+            ),
+            shows=(
+                Shown(
+                    picture="ends",
+                    title="各方法与梯度下降的最终测试损失之比，以及区间",
+                    sees="输入标准化时，区间都包含 1。尺度不一时，逐参数调整的方法更低。旋转之后又回到 1，SOAP 最低。"
+                    "包含 1 的与梯度下降无法区分。",
+                ),
+                Shown(
+                    picture="times",
+                    title="代价：更新次数相同时，到日程结束所需的时间",
+                    sees="除以单个参数的 σ，几乎不更费时。看整个矩阵的方法，以及要算两次梯度的 SAM，约费时两倍。",
+                ),
             ),
         ),
     ),

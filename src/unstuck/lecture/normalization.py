@@ -147,6 +147,65 @@ CHAPTER = Chapter(
                 "移动平均需要一些更新才准确：训练初期，测试模式的损失更高。",
             ),
         ),
+        Line(
+            says=Text(
+                "The paper's figure: with batch normalization the same accuracy is reached in far fewer updates.",
+                "论文的图：用批归一化，达到同样的准确率所需的更新次数少得多。",
+            ),
+            study="batch-normalization-cnn",
+            gate="updates of plain over BN, same rate",
+            number=Text(
+                "updates of a plain convolutional network over those with it, at the same rate",
+                "学习率相同时，普通卷积网络与使用批归一化的更新次数之比",
+            ),
+            correction=Text(
+                "A careful start, He's, saves nearly half of the plain network's updates or more, without it.",
+                "谨慎的初始化 (He) 不用批归一化，也能省去普通网络近一半或更多的更新。",
+            ),
+            shows=(
+                Shown(
+                    picture="steps-to-match",
+                    title="测试准确率，以及追上普通网络的时刻",
+                    sees="虚线是普通网络最终的准确率；用批归一化，只要一小部分更新就达到（菱形）。"
+                    "用 sigmoid 而没有批归一化，什么也学不会。",
+                ),
+                Shown(
+                    picture="table",
+                    title="追上普通网络所需的更新，与论文的数值并列",
+                    sees="我们的：更新次数的中位数，最高测试准确率的平均 (%)。论文的：在 ImageNet 上达到 72.2 % 所需的"
+                    "百万次更新，以及最高准确率 (%)（Ioffe 与 Szegedy 2015，图 3）。",
+                ),
+            ),
+        ),
+        Line(
+            says=Text(
+                "A network with sigmoids hardly trains without it, and does with it.",
+                "用 sigmoid 的网络，没有它很难训练，有它就能训练。",
+            ),
+            study="batch-normalization-cnn",
+            gate="highest accuracy of BN ×5 with sigmoid",
+            number=Text("highest held-out accuracy with it, in per cent", "使用它时的最高测试准确率 (%)"),
+            correction=Text(
+                "From a careful start it trains without as well.",
+                "初始化得当时，没有它也能训练。",
+            ),
+        ),
+        Line(
+            says=Text(
+                "The rate may be thirty times as large: the surface is smoother.",
+                "学习率可以大三十倍：曲面更平滑了。",
+            ),
+            study="batch-normalization-cnn",
+            gate="gain of BN ×30 in highest accuracy",
+            number=Text(
+                "points of held-out accuracy at thirty times the rate, over the plain network at the base rate",
+                "三十倍学习率时，比普通网络高出的测试准确率百分点",
+            ),
+            correction=Text(
+                "It may, but five times is faster, and at the base rate nearly all updates are saved already.",
+                "可以，但五倍更快，而且用原来的学习率就已经省去了几乎所有更新。",
+            ),
+        ),
     ),
     summary=(
         Line(
