@@ -293,7 +293,7 @@ STUDY = Study(
         ),
         Gate(
             measurement="gain of RAdam, post-norm",
-            says="RAdam, whose first steps wait for σ, gains a tenth of a nat or more",
+            says="with RAdam, whose first steps wait for σ, it ends lower by a tenth of a nat or more",
             low=0.1,
             over="mean",
         ),
@@ -311,7 +311,7 @@ STUDY = Study(
         ),
         Gate(
             measurement="unevenness of r × spread",
-            says="RAdam's factor makes the spread of 1/σ the same at all times, within a third",
+            says="the factor of RAdam makes the spread of 1/σ the same from ten updates on, within a third",
             high=4 / 3,
             role="control",
         ),
