@@ -214,11 +214,11 @@ def draw(runs: Runs) -> Mapping[str, go.Figure]:
         y="training loss at the end",
         log_x=True,
         log_y=True,
-        summary="Without a warm-up the lines end at low rates, because training diverges at all others. With a "
-        "warm-up they go on to rates several times as large, and lower losses.",
+        summary="Without a warm-up training diverges at all but low rates. With one, higher rates work and end lower.",
     )
     for way in WAYS:
         plot.line(slope, results["residual"]["rates"], results["residual"][way], name=way)
+    slope.update_traces(mode="lines+markers")
     depths = plot.figure(
         title="Gradients before any training",
         x="layers",
