@@ -6,6 +6,7 @@ from unstuck.studies import (
     batch_normalization,
     batch_normalization_cnn,
     batch_time,
+    covariate_shift,
     critical_batch,
     critical_point,
     edge_of_stability,
@@ -48,5 +49,6 @@ ALL: tuple[Study, ...] = (
     loss_surface.STUDY,
     feature_normalization.STUDY,
     batch_normalization.STUDY,
+    covariate_shift.STUDY,
     batch_normalization_cnn.STUDY,
 )
