@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from unstuck.studies.covariate_shift import (
-    ARMS,
     EARLY,
     MEASURED,
     RATES,

@@ -394,6 +394,6 @@ STUDY = Study(
     run=run,
     measure=measure,
     draw=draw,
-    takes=(100, 13),
+    takes=(75, 15),
     quick_seeds=(0,),
 )
