@@ -49,6 +49,6 @@ ALL: tuple[Study, ...] = (
     loss_surface.STUDY,
     feature_normalization.STUDY,
     batch_normalization.STUDY,
-    covariate_shift.STUDY,
     batch_normalization_cnn.STUDY,
+    covariate_shift.STUDY,
 )
