@@ -249,7 +249,7 @@ STUDY = Study(
     "difference is about as large as the gradient itself, with batch normalization as well as without, and the cosine "
     "is no nearer to 1. Yet the network learns much faster with it. What differs is the surface. After one step "
     "the gradient has changed by about its length, either way. Farther along it goes on changing without batch "
-    "normalization, to several times its length after four steps; with it, no more, so that a step too long does no harm. "
+    "normalization, to several times its length after four steps; with it, no more: a step too long does no harm. "
     "That is so at equal losses, too.\n\n"
     "Two more experiments say the same. Let noise shift and stretch every unit behind its normalization, anew in each "
     "update. Then what the layers are given moves more from update to update than without any normalization, and the "
