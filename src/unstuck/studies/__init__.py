@@ -17,6 +17,7 @@ from unstuck.studies import (
     loss_surface,
     minimum_ratio,
     momentum,
+    normalizations,
     optimizers,
     saddles_and_index,
     schedules,
@@ -51,4 +52,5 @@ ALL: tuple[Study, ...] = (
     batch_normalization.STUDY,
     batch_normalization_cnn.STUDY,
     covariate_shift.STUDY,
+    normalizations.STUDY,
 )
