@@ -29,6 +29,7 @@ def gate(**settings: Any) -> Gate:
         ("every seed", (2.0, math.inf), True),
         ("four seeds of five", (3.0, 3.0, 3.0, 3.0, 0.1), True),
         ("four seeds of five", (3.0, 3.0, 3.0, 0.1, 0.1), False),
+        ("four seeds of five", (3.0, 3.0, 3.0, 3.0, math.nan), True),
         ("four seeds of five", (3.0, 3.0, 0.1), False),  # four in five of three are three
         ("mean", (1.0, 3.0), True),
         ("mean", (1.0, 2.9), False),

@@ -1,4 +1,4 @@
-"""Some of the ward in every test run: a case for each cause, and one for every second way of being healthy.
+"""Some of the ward in every test run: a case for each cause, and one for every fourth way of being healthy.
 
 All are of the calibration part and on hosts that are fast. The floors say what has been reached, so that a change
 which loses it is noticed; one case is left for a machine that rounds otherwise. They are no figures to report, which
@@ -41,7 +41,7 @@ def spread() -> list[Case]:
             causes[case.faults[0].cause].append(case)
         elif case.group == "healthy":
             ways[case.kinds[0]].append(case)
-    asked = (*causes.values(), *list(ways.values())[::2])
+    asked = (*causes.values(), *list(ways.values())[::4])
     return [cases[place % len(cases)] for place, cases in enumerate(asked)]
 
 

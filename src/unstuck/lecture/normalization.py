@@ -206,6 +206,105 @@ CHAPTER = Chapter(
                 "可以，但五倍更快，而且用原来的学习率就已经省去了几乎所有更新。",
             ),
         ),
+        Line(
+            says=Text(
+                "It was said to lessen internal covariate shift: while one layer learns, the layers before it change "
+                "what it is given. That is not why it helps.",
+                "曾有人说它减轻了内部协变量偏移 (internal covariate shift)：某一层学习时，前面的层改变了它的输入。"
+                "这并不是它有效的原因。",
+            ),
+            study="covariate-shift",
+            gate="covariate shift with over without, rate 0.05",
+            number=Text(
+                "change of a layer's gradient by the update of those before it, with over without normalization",
+                "前面各层的更新使一层梯度改变的程度，有归一化与没有之比",
+            ),
+            correction=Text(
+                "In a deep network, where it helps. In six layers it does halve that shift, and helps nothing.",
+                "这是在深层网络里，也正是它有效的地方。在六层的网络里，它确实把偏移减半，却没有帮助。",
+            ),
+            shows=(
+                Shown(
+                    picture="shift",
+                    title="内部协变量偏移",
+                    sees="在十六层的网络里，有批归一化时偏移一样大，起初还更大；在六层的网络里更小。",
+                ),
+            ),
+        ),
+        Line(
+            says=Text(
+                "It changes the landscape of the surface, so that the gradient can be relied on.",
+                "它改变了误差曲面的地貌，使梯度更可靠。",
+            ),
+            study="covariate-shift",
+            gate="gradient change without over with, rate 0.05",
+            number=Text(
+                "change of the gradient along it, without over with normalization",
+                "沿梯度方向前进时梯度的变化，没有归一化与有之比",
+            ),
+            correction=Text(
+                "Farther along the gradient than one step: at one step the two hardly differ.",
+                "这是指走得比一步更远的时候；只走一步时，两者几乎没有差别。",
+            ),
+            shows=(
+                Shown(
+                    picture="along",
+                    title="沿梯度走得越远，梯度变了多少",
+                    sees="走一步之后，两者的梯度变化差不多；再往前走，只有没有归一化的还在继续变化。",
+                ),
+            ),
+        ),
+        Line(
+            says=Text(
+                "It may have been found by chance, as penicillin was: others do as well.",
+                "它也许像青霉素一样是意外的发现：别的方法也同样有效。",
+            ),
+            study="covariate-shift",
+            gate="loss with l2 over without",
+            number=Text(
+                "loss with a normalization by the ℓ2 norm over that without any",
+                "用 ℓ2 范数归一化与不归一化的损失之比",
+            ),
+            shows=(
+                Shown(
+                    picture="training",
+                    title="用各种归一化训练",
+                    sees="批归一化、ℓ1 和 ℓ2 学得最快；加噪声的批归一化较慢，但胜过普通网络；"
+                    "加噪声的普通网络几乎学不会。",
+                ),
+            ),
+        ),
+        Line(
+            says=Text(
+                "There are other normalizations: batch renormalization, layer, instance, group, weight and spectrum "
+                "normalization.",
+                "还有许多归一化：batch renormalization、layer、instance、group、weight 和 spectrum normalization。",
+            ),
+            study="normalizations",
+            gate="loss in batches of 2 over batches of 8, the worst of the others",
+            number=Text(
+                "loss in batches of 2 over that in batches of 8, the worst of layer, instance, group, weight, spectral",
+                "批次为 2 与为 8 时的损失之比（layer、instance、group、weight、spectral 中最差的）",
+            ),
+            correction=Text(
+                "They do not depend on the batch, as batch normalization does. But in batches of 8 and 32 that is the "
+                "best of them here, and in batches of 2 it only loses its lead.",
+                "它们不像批归一化那样依赖批次。但在这里，批次为 8 和 32 时批归一化最好，批次为 2 时只是失去领先。",
+            ),
+            shows=(
+                Shown(
+                    picture="sizes",
+                    title="轮数相同时，错误率与批次大小",
+                    sees="批次为 2 时批归一化的错误率上升；layer 和 group normalization 继续下降；instance 始终最差。",
+                ),
+                Shown(
+                    picture="classes",
+                    title="每个批次只有一个类别",
+                    sees="用单一类别的批次训练，批归一化几乎全错，renormalization 错约三分之一，"
+                    "layer、group 和不归一化都只错百分之几。打乱之后，全都只错百分之几。",
+                ),
+            ),
+        ),
     ),
     summary=(
         Line(

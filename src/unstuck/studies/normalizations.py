@@ -240,7 +240,8 @@ STUDY = Study(
     setting="Digits, three convolutions of 16 channels at 4 × 4, 2 × 2 and 2 × 2 places, momentum 0.9, rates that fall "
     "to 0 by a cosine. One epoch at the best of three rates, in proportion to the batch; or 80 updates at the best of "
     "four, the same for all batches. Batches of one class: 64-48-48-10, gradient descent, 300 updates at the best of "
-    "three rates; the convolutions, 120. Best is what has the lowest training loss.",
+    "three rates; the convolutions, 120. Best is what has the lowest training loss. Layers with so few places, where "
+    "the effect shows, and the averages' share of 0.03 were chosen on seed 100.",
     explains="All of these shift and scale what a layer gives to mean 0 and deviation 1; they differ in what the mean "
     "is over. Batch normalization takes it over the samples of the batch, layer normalization over all channels of one "
     "sample, instance normalization over one channel of one sample, group normalization over some channels. Weight "
@@ -258,9 +259,8 @@ STUDY = Study(
     "layer and group normalization are not troubled. This is so where each unit has one number for each sample. In the "
     "network of convolutions the mean is over places as well, the pattern in space is left, and batch normalization "
     "does not fail.\n\n"
-    "Spectral normalization bounds how far a network stretches distances: layers of a matrix W/σ(W) by 1, exactly. For "
-    "convolutions the paper takes σ of the kernel laid out as a matrix, and the convolution itself stretches by half "
-    "as much again.",
+    "Spectral normalization bounds how far distances are stretched: by a matrix W/σ(W) at most as 1 to 1, by a "
+    "convolution, whose σ is that of its kernel laid out as a matrix, half as much again.",
     gates=(
         Gate(
             measurement="loss in batches of 2 over batches of 8, batch normalization",

@@ -153,7 +153,8 @@ def _every(gate: Gate, values: Sequence[float]) -> tuple[float, bool]:
 
 def _four_of_five(gate: Gate, values: Sequence[float]) -> tuple[float, bool]:
     enough = sum(map(gate.within, values)) >= math.ceil(MOST * len(values))
-    return float(np.median(values)), enough
+    measured = [value for value in values if not math.isnan(value)]  # the fifth may have none
+    return float(np.median(measured if enough else values)), enough
 
 
 def _mean(gate: Gate, values: Sequence[float]) -> tuple[float, bool]:
