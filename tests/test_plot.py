@@ -128,3 +128,11 @@ def test_the_templates_differ_in_surfaces_alone() -> None:
     light, dark = (plot.template(theme).to_plotly_json() for theme in (plot.LIGHT, plot.DARK))
     assert light["layout"]["colorway"] == dark["layout"]["colorway"]
     assert light["layout"]["paper_bgcolor"] != dark["layout"]["paper_bgcolor"]
+
+
+def test_a_table_has_its_rows_and_is_as_high_as_they_are() -> None:
+    rows = (("one", "1"), ("two", "2"), ("three", "3"))
+    drawn = plot.table(title="Numbers", header=("name", "number"), rows=rows, widths=(2, 1), summary="They rise.")
+    assert [list(column) for column in drawn.data[0].cells.values] == [["one", "two", "three"], ["1", "2", "3"]]
+    fewer = plot.table(title="Numbers", header=("name", "number"), rows=rows[:1], widths=(2, 1))
+    assert drawn.layout.height > fewer.layout.height > 0

@@ -42,6 +42,7 @@ SERIES = (COLOURS["accent"], COLOURS["opposite"], "#009e73", "#cc79a7", COLOURS[
 SERIES_DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 DIVERGING = ((0, COLOURS["accent"]), (0.5, "#d9dadb"), (1, COLOURS["opposite"]))  # around zero
 SPREAD_OPACITY = 0.18
+ROW_HEIGHT = 28  # pixels, of a table
 LOG_TICKS = 4  # few enough that plotly takes 1, 2, 5 or whole decades, where it would write every digit
 SIGNIFICANT_DIGITS = 6  # of a stored coordinate: finer than any screen, a third of the bytes
 
@@ -72,6 +73,20 @@ def figure(*, title: str, x: str, y: str, summary: str = "", log_x: bool = False
     drawn.update_xaxes(title=x, **_scale(log_x))
     drawn.update_yaxes(title=y, **_scale(log_y))
     return drawn
+
+
+def table(
+    *, title: str, header: Sequence[str], rows: Sequence[Sequence[str]], widths: Sequence[float], summary: str = ""
+) -> go.Figure:
+    """A table as a figure, of as many rows as it is high; `widths` are those of its columns, relative."""
+    drawn = figure(title=title, x="", y="", summary=summary)
+    looks = {"fill": {"color": "rgba(0,0,0,0)"}, "line": {"color": COLOURS["neutral"]}, "align": "left"}
+    drawn.add_table(
+        header={"values": [f"<b>{name}</b>" for name in header], **looks},
+        cells={"values": list(zip(*rows, strict=True)), "height": ROW_HEIGHT, **looks},
+        columnwidth=list(widths),
+    )
+    return drawn.update_layout(height=ROW_HEIGHT * (len(rows) + 4))
 
 
 def line(figure: go.Figure, x: Numbers, y: Numbers, *, name: str, role: Role | None = None) -> None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
 from typing import Any
 
 import numpy as np
 import pytest
 
-from unstuck.studies.optimizers import BASE, COMPARED, FEW, SAYS, STUDY, chosen_of, draw, intervals, measure, plan, run
+from unstuck.studies.optimizers import BASE, COMPARED, FEW, SAYS, STUDY, chosen_of, draw, measure, plan, run
 from unstuck.study import Run, Runs
 from unstuck.study.experiments.tuned import KINDS, METHODS
 
@@ -26,7 +25,7 @@ def _part(seed: int, kind: str, factor: float) -> Run:
         for name in names
     }
     return Run(
-        {"seed": seed, "part": kind},
+        {"seed": seed, "part": kind, "updates": 6},
         {"chosen": chosen, "rates": {name: [[0.1, 0.2], [0.5, None]] for name in names}, "numbers": {}},
     )
 
@@ -59,14 +58,6 @@ def test_a_method_is_better_only_beyond_the_paired_intervals() -> None:
     assert better((1.5, 1.51, 1.49, 1.5, 1.52)) == 0
 
 
-def test_what_diverged_is_better_than_nothing() -> None:
-    broken = _part(0, "alike", 1.0)
-    broken.result["chosen"]["Muon"]["held out"] = None
-    value, low, high = intervals(Runs([broken, _part(1, "alike", 1.0)]), "alike")["Muon"]
-    assert math.isnan(value)
-    assert (low, high) == (-math.inf, math.inf)
-
-
 def test_everything_that_is_said_is_measured_and_drawn() -> None:
     exact = _done({"seed": 7, "part": "exact"})
     assert exact.result["numbers"].keys() < SAYS.keys()
@@ -74,5 +65,11 @@ def test_everything_that_is_said_is_measured_and_drawn() -> None:
     measured = {each.name for each in measure(runs)}
     assert measured >= {gate.measurement for gate in STUDY.gates}
     assert measured > COMPARED.keys() | SAYS.keys()
-    assert draw(runs).keys() == {"ends", "times", "rates"}
+    assert draw(runs).keys() == {"ends", "table", "times", "rates"}
+    cells = dict(
+        zip(draw(runs)["table"].data[0].header["values"], draw(runs)["table"].data[0].cells["values"], strict=True)
+    )
+    assert dict(zip(cells["<b>method</b>"], cells["<b>gradients</b>"], strict=True)) == dict.fromkeys(METHODS, "6") | {
+        "SAM": "12"
+    }
     assert {settings["part"] for settings in plan((7,), quick=True)} == {*KINDS, "exact"}

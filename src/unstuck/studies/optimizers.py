@@ -11,8 +11,8 @@ import plotly.graph_objects as go
 import torch
 
 from unstuck import plot
-from unstuck.numerics.statistics import mean
 from unstuck.study import Gate, Measurement, Runs, Study
+from unstuck.study.experiments.paired import intervals, log_ratios, told
 from unstuck.study.experiments.today import exact_errors, muon_band, update_times
 from unstuck.study.experiments.tuned import KINDS, METHODS, SETTINGS, Digits
 
@@ -122,7 +122,9 @@ def measure(runs: Runs) -> list[Measurement]:
         Measurement(
             name=name,
             says=f"{part_says[part]} loss at the end, each at the rate that validation chose",
-            values=dict(zip(runs.seeds, np.exp(_differences(runs, kind, one, other, part)).tolist(), strict=True)),
+            values=dict(
+                zip(runs.seeds, np.exp(log_ratios(_chosen(runs, kind), one, other, part)).tolist(), strict=True)
+            ),
         )
         for name, (kind, one, other, part) in COMPARED.items()
     ]
@@ -130,7 +132,7 @@ def measure(runs: Runs) -> list[Measurement]:
         Measurement(
             name=f"methods that are better than gradient descent, inputs {_named(kind)}",
             says="their held-out loss is lower, beyond the paired intervals of all of them together",
-            values={0: float(sum(high < 0 for _, _, high in intervals(runs, kind).values()))},
+            values={0: float(sum(high < 0 for _, _, high in intervals(_chosen(runs, kind), BASE, SURE).values()))},
         )
         for kind in KINDS
     ]
@@ -145,34 +147,14 @@ def _named(kind: str) -> str:
     return "scaled apart" if kind == "apart" else kind
 
 
-def _differences(runs: Runs, kind: str, one: str, other: str, part: str = "held out") -> list[float]:
-    """The logarithm of the ratio of two losses, seed by seed; NaN where one was infinite."""
-    found = [run.result["chosen"] for run in runs.where(part=kind)]
-    pairs = [(own[one][part], own[other][part]) for own in found]
-    return [math.log(first / second) if first and second else math.nan for first, second in pairs]
-
-
-def intervals(runs: Runs, kind: str) -> dict[str, tuple[float, float, float]]:
-    """Of each method the mean logarithm of its held-out loss over gradient descent's, and its paired interval.
-
-    Each interval is as wide as it takes for all of them to hold together (Bonferroni's correction).
-    """
-    names = [name for name in runs.where(part=kind).results()[0]["chosen"] if name != BASE]
-    found = {}
-    for name in names:
-        differences = _differences(runs, kind, name, BASE)
-        if all(map(math.isfinite, differences)):
-            own = mean(differences)
-            interval = own.interval(1.0 - (1.0 - SURE) / len(names))
-            found[name] = (own.value, interval.low, interval.high)
-        else:
-            found[name] = (math.nan, -math.inf, math.inf)
-    return found
+def _chosen(runs: Runs, kind: str) -> list[Mapping[str, Any]]:
+    """Of each seed what the methods reached at the rates that validation chose."""
+    return [run.result["chosen"] for run in runs.where(part=kind)]
 
 
 def draw(runs: Runs) -> Mapping[str, go.Figure]:
     """Every method against gradient descent, on each kind of inputs; times; and every rate."""
-    return {"ends": _ends(runs), "times": _times(runs), "rates": _rates(runs)}
+    return {"ends": _ends(runs), "table": _table(runs), "times": _times(runs), "rates": _rates(runs)}
 
 
 def _ends(runs: Runs) -> go.Figure:
@@ -191,7 +173,7 @@ def _ends(runs: Runs) -> go.Figure:
     )
     names = [name for name in METHODS if name != BASE]
     for offset, kind in zip((0.25, 0.0, -0.25), KINDS, strict=True):
-        found = intervals(runs, kind)
+        found = intervals(_chosen(runs, kind), BASE, SURE)
         middle = np.exp([value for value, _, _ in found.values()])
         low, high = np.exp([[max(own[1], -1.5), min(own[2], 1.5)] for own in found.values()]).T
         places = [offset - names.index(name) for name in found]
@@ -201,6 +183,32 @@ def _ends(runs: Runs) -> go.Figure:
         )
     figure.update_yaxes(tickvals=[-place for place in range(len(names))], ticktext=names)
     return figure.add_vline(x=1.0)
+
+
+def _table(runs: Runs) -> go.Figure:
+    """Of each method, all that the end of its schedule cost and gave."""
+    updates = next(iter(runs.where(part="turned"))).settings["updates"]
+    times = [run.result["times"] for run in runs.where(part="exact")]
+    rows = []
+    for name in METHODS:
+        row = [
+            name,
+            str(updates),
+            str(2 * updates if name == "SAM" else updates),
+            told([own[name] for own in times]),
+        ]
+        for kind in KINDS:
+            found = [own[name]["held out"] for own in _chosen(runs, kind) if name in own]
+            row.append(told([math.nan if loss is None else loss for loss in found]))
+        rows.append(row)
+    return plot.table(
+        title="The end of the schedule: updates, gradients, time and held-out loss",
+        header=("method", "updates", "gradients", f"time, {BASE} 1", *(f"loss, {_named(kind)}" for kind in KINDS)),
+        rows=rows,
+        widths=(1.5, 1, 1, 2, 2, 2, 2),
+        summary="Means of the seeds with Student's 95 % intervals, which are those of a method by itself; pairs of "
+        "methods, seed by seed, are told apart better than these.",
+    )
 
 
 def _times(runs: Runs) -> go.Figure:
