@@ -51,7 +51,11 @@ def test_a_method_is_better_only_beyond_the_paired_intervals() -> None:
         measured = {each.name: each.values for each in measure(runs)}
         ratio = measured["Adam over gradient descent, inputs scaled apart"]
         assert list(ratio.values()) == pytest.approx(list(factors))
-        return measured["methods that are better than gradient descent, inputs alike"][0]
+        count = measured["methods that are better than gradient descent, inputs alike"][0]
+        exact = Run({"seed": 0, "part": "exact"}, {"times": dict.fromkeys(METHODS, 1.0)})
+        summary = draw(Runs([*runs, exact]))["ends"].layout.meta["summary"]
+        assert ("inputs alike: none" in summary) == (count == 0)
+        return count
 
     assert better((0.5, 0.51, 0.49, 0.5, 0.52)) == len(METHODS) - 1
     assert better((0.5, 1.5, 0.4, 0.9, 1.1)) == 0
