@@ -51,3 +51,16 @@ def test_two_runs_of_a_seed_are_not_one() -> None:
 def test_studies_that_are_none(changes: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError, match=said):
         replace(STUDY, **changes)
+
+
+def test_numbers_of_results_are_measured_by_seed() -> None:
+    runs = Runs(
+        [
+            Run({"seed": 3}, {"numbers": {"first": 1.5, "second": None}}),
+            Run({"seed": 4}, {"numbers": {"first": 2.5}}),
+            Run({"seed": 3, "part": "pictures"}, {"walk": [0.0]}),
+        ]
+    )
+    first, second = runs.measured({"first": "one of two", "second": "the other"}, missing=math.inf)
+    assert (first.name, first.says, first.values) == ("first", "one of two", {3: 1.5, 4: 2.5})
+    assert second.values == {3: math.inf}

@@ -7,7 +7,6 @@ about as long.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -200,11 +199,7 @@ SAYS: Mapping[str, str] = {
 
 def measure(runs: Runs) -> list[Measurement]:
     """What the gates are about."""
-    values: dict[str, dict[int, float]] = {name: {} for name in SAYS}
-    for run in runs:
-        for name, number in run.result["numbers"].items():
-            values[name][run.seed] = math.nan if number is None else number
-    return [Measurement(name=name, says=SAYS[name], values=own) for name, own in values.items()]
+    return runs.measured(SAYS)
 
 
 def draw(runs: Runs) -> Mapping[str, go.Figure]:

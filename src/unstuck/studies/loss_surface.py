@@ -198,11 +198,7 @@ SAYS: Mapping[str, str] = {
 
 def measure(runs: Runs) -> list[Measurement]:
     """What the gates are about; results have nothing where updates are infinite."""
-    values: dict[str, dict[int, float]] = {name: {} for name in SAYS}
-    for run in runs:
-        for name, number in run.result["numbers"].items():
-            values[name][run.seed] = math.inf if number is None else number
-    return [Measurement(name=name, says=SAYS[name], values=own) for name, own in values.items()]
+    return runs.measured(SAYS, missing=math.inf)
 
 
 def draw(runs: Runs) -> Mapping[str, go.Figure]:

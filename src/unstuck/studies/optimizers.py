@@ -113,10 +113,6 @@ SAYS: Mapping[str, str] = {
 
 def measure(runs: Runs) -> list[Measurement]:
     """What the gates are about."""
-    values: dict[str, dict[int, float]] = {name: {} for name in SAYS}
-    for run in runs:
-        for name, number in run.result.get("numbers", {}).items():
-            values[name][run.seed] = math.nan if number is None else number
     part_says = {"held out": "held-out", "learned": "training"}
     compared = [
         Measurement(
@@ -136,11 +132,7 @@ def measure(runs: Runs) -> list[Measurement]:
         )
         for kind in KINDS
     ]
-    return [
-        *compared,
-        *counted,
-        *(Measurement(name=name, says=SAYS[name], values=own) for name, own in values.items()),
-    ]
+    return [*compared, *counted, *runs.measured(SAYS)]
 
 
 def _named(kind: str) -> str:

@@ -79,6 +79,19 @@ class Runs:
         values = {seed: self.of_seed(seed)[name] for seed in self.seeds}
         return {seed: math.nan if value is None else float(value) for seed, value in values.items()}
 
+    def measured(self, says: Mapping[str, str], missing: float = math.nan) -> list[Measurement]:
+        """What results hold under ``numbers``, by seed.
+
+        Args:
+            says: what each of these numbers is, by its name.
+            missing: stands for those that were not finite.
+        """
+        values: dict[str, dict[int, float]] = {name: {} for name in says}
+        for run in self:
+            for name, number in run.result.get("numbers", {}).items():
+                values[name][run.seed] = missing if number is None else number
+        return [Measurement(name=name, says=says[name], values=own) for name, own in values.items()]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Study:

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from unstuck.study.experiments.curved import mean_loss
+from unstuck.study.experiments.curved import mean_loss, sharpest
 from unstuck.study.experiments.horizons import Task
 from unstuck.study.experiments.networks import cross_entropy
-from unstuck.study.experiments.range_test import Sweep, on_few_samples, on_network, on_quadratics, risen, sharpest
+from unstuck.study.experiments.range_test import Sweep, on_few_samples, on_network, on_quadratics, risen
 
 
 def test_a_sweep_grows_by_the_same_factor() -> None:

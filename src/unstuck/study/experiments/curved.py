@@ -11,10 +11,15 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, grad, hessian, vmap
 
+from unstuck.curvature.hessian import Hessian, Part
 from unstuck.curvature.linear import layered_hessian
 from unstuck.fleet_network import Network, SampleLoss
+from unstuck.numerics.lanczos import extreme_eigenpairs
 from unstuck.numerics.spectrum import count_signs, newton_residual
 from unstuck.study.experiments.surface import Function
+
+PRODUCTS = 20
+"""Of the Hessian and a vector, at most, for one eigenvalue."""
 
 
 def mean_loss(network: Network, loss: SampleLoss, inputs: Tensor, targets: Tensor) -> Function:
@@ -25,6 +30,16 @@ def mean_loss(network: Network, loss: SampleLoss, inputs: Tensor, targets: Tenso
         return loss(outputs, targets).mean()
 
     return of
+
+
+def sharpest(loss: Function, row: Tensor, seed: int, products: int = PRODUCTS) -> float:
+    """The largest eigenvalue of the Hessian of a loss over the parameters of a network, shape (n,)."""
+    part = Part(loss=lambda point: loss(point["row"]), share=1.0, samples=1)
+    generator = torch.Generator(device="cpu").manual_seed(seed)
+    found = extreme_eigenpairs(
+        Hessian([part], {"row": row.clone()}), generator=generator, smallest=0, tolerance=1e-2, max_products=products
+    )
+    return found.largest.values[-1]
 
 
 def hessians_by_layers(network: Network, loss: SampleLoss, inputs: Tensor, targets: Tensor) -> Function:

@@ -13,17 +13,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from unstuck.curvature.hessian import Hessian, Part
 from unstuck.fleet import Member, train_fleet
 from unstuck.methods.schedule import Constant
 from unstuck.methods.update import gradient_descent
-from unstuck.numerics.lanczos import extreme_eigenpairs
-from unstuck.study.experiments.curved import mean_loss
+from unstuck.study.experiments.curved import mean_loss, sharpest
 from unstuck.study.experiments.horizons import BATCH, Task, network
 from unstuck.study.experiments.networks import cross_entropy
-from unstuck.study.experiments.surface import Function
 from unstuck.study.experiments.walks import uniform, walked
 
 LOWEST, HIGHEST, UPDATES = 1e-3, 10.0, 300
@@ -31,9 +27,6 @@ LOWEST, HIGHEST, UPDATES = 1e-3, 10.0, 300
 
 AVERAGED, BACK = 10, 0.5
 """Batches over which the loss is averaged, and at which share of the first loss it counts as risen again."""
-
-PRODUCTS = 20
-"""Of the Hessian, in one look at the largest curvature."""
 
 QUADRATICS, MODES, GROWTH = 30, 8, 1.02
 """Quadratic surfaces of so many curvatures, and the factor from one rate to the next."""
@@ -146,13 +139,3 @@ def risen(losses: Sequence[float], averaged: int) -> int:
             return update
         below = below or mean < level
     return len(losses) - 1
-
-
-def sharpest(loss: Function, row: Tensor, seed: int) -> float:
-    """The largest eigenvalue of the Hessian of a loss over the parameters of a network, shape (n,)."""
-    part = Part(loss=lambda point: loss(point["row"]), share=1.0, samples=1)
-    generator = torch.Generator(device="cpu").manual_seed(seed)
-    found = extreme_eigenpairs(
-        Hessian([part], {"row": row.clone()}), generator=generator, smallest=0, tolerance=1e-2, max_products=PRODUCTS
-    )
-    return found.largest.values[-1]

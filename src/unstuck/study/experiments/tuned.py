@@ -25,9 +25,8 @@ from unstuck.methods.optimizers import with_optimizer
 from unstuck.methods.schedule import Cosine, with_schedule
 from unstuck.methods.update import Rule, adagrad, adam, adamw, gradient_descent, heavy_ball, rmsprop
 from unstuck.problem import Problem
-from unstuck.study.experiments.curved import mean_loss
+from unstuck.study.experiments.curved import mean_loss, sharpest
 from unstuck.study.experiments.networks import accuracy, cross_entropy, perceptron
-from unstuck.study.experiments.range_test import sharpest
 from unstuck.study.experiments.walks import uniform
 from unstuck.untouched import seeded
 from unstuck.walk import walk

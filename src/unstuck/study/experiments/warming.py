@@ -11,16 +11,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from unstuck.curvature.hessian import Hessian, Part
 from unstuck.datasets import load
-from unstuck.fleet import Fleet, Member, train_fleet
+from unstuck.fleet import Member, train_fleet
 from unstuck.methods.schedule import Constant, Schedule, WarmUp
 from unstuck.methods.update import Rule, adam, gradient_descent, radam
-from unstuck.numerics.lanczos import extreme_eigenpairs
-from unstuck.study.experiments.curved import mean_loss
+from unstuck.study.experiments.curved import mean_loss, sharpest
 from unstuck.study.experiments.deep import deep
 from unstuck.study.experiments.networks import cross_entropy
 from unstuck.study.experiments.transformer import Transformer, next_letter, windows
@@ -113,23 +110,13 @@ def residual(seed: int, updates: int, rates: Sequence[float]) -> dict[str, Any]:
     fleet = train_fleet(build, cross_entropy, digits.inputs, digits.targets, members, updates, keep=(0, RISE))
     ends = [ended(losses) for losses in fleet.losses]
     member = len(rates) + rates.index(LOOKED_AT)
+    loss = mean_loss(fleet.network, cross_entropy, digits.inputs[:SAMPLES], digits.targets[:SAMPLES])
     return {
         "rates": list(rates),
         "without": ends[: len(rates)],
         "with warm-up": ends[len(rates) :],
-        "curvature": [sharpest(fleet.at(look), member) for look in (0, RISE)],
+        "curvature": [sharpest(loss, fleet.at(look).parameters[member], 0, products=40) for look in (0, RISE)],
     }
-
-
-def sharpest(fleet: Fleet, member: int) -> float:
-    """The largest eigenvalue of a member's Hessian, over some of the digits."""
-    digits = load("digits")
-    loss = mean_loss(fleet.network, cross_entropy, digits.inputs[:SAMPLES], digits.targets[:SAMPLES])
-    part = Part(loss=lambda point: loss(point["row"]), share=1.0, samples=SAMPLES)
-    hessian = Hessian([part], {"row": fleet.parameters[member].clone()})
-    generator = torch.Generator(device="cpu").manual_seed(0)
-    found = extreme_eigenpairs(hessian, generator=generator, smallest=0, tolerance=1e-2, max_products=40)
-    return found.largest.values[-1]
 
 
 def finite(loss: float | None) -> float:
